@@ -1,0 +1,97 @@
+"""Every object key in one place: built, normalised and checked.
+
+Tenants are `[a-z0-9]{1,32}`. A key never holds `..`, an empty part, a trailing slash or a control character.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+READY = "_READY.json"
+TENANT = re.compile(r"[a-z0-9]{1,32}")
+WORKLOAD = re.compile(r"[a-z]{1,20}")
+ITEM = re.compile(r"[A-Za-z0-9._-]{1,128}")
+STAGES = ("tile", "process", "merge", "finish")
+
+
+class BadKey(ValueError):
+    """A key that Tilery refuses; the sentence says why."""
+
+
+def check(key: str) -> str:
+    """The key itself if it is safe on every store, else `BadKey`."""
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise BadKey(f"the key {key!r} has an empty part, '.' or '..'; rename the object")
+    if any(ord(letter) < 32 or letter in "\\\x7f" for letter in key):
+        raise BadKey(f"the key {key!r} has a control character or a backslash; rename the object")
+    if len(key.encode()) > 1024:
+        raise BadKey(f"the key {key[:60]!r}... is longer than 1,024 bytes; shorten the name")
+    return key
+
+
+def join(*parts: str) -> str:
+    """The checked key of these parts."""
+    return check("/".join(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """What a drop key says. `file` is empty for a dataset; `prefix` holds the dataset's files."""
+
+    tenant: str
+    workload: str
+    dataset: str
+    file: str
+
+    @property
+    def prefix(self) -> str:
+        return f"drop/{self.tenant}/{self.workload}/" + ("" if self.file else f"{self.dataset}/")
+
+
+def parse_drop(key: str) -> Drop:
+    """Read a drop key of one of the two shapes (DESIGN section 3); `BadKey` says why another is ignored.
+
+    >>> parse_drop("drop/acme/pointcloud/site.laz").dataset
+    'site.laz'
+    """
+    parts = check(key).split("/")
+    if parts[0] != "drop" or len(parts) < 4:
+        raise BadKey(f"{key!r} is not below drop/TENANT/WORKLOAD/; put files there")
+    tenant, workload = parts[1], parts[2]
+    if not TENANT.fullmatch(tenant):
+        raise BadKey(f"the tenant {tenant!r} must be 1 to 32 letters a-z or digits")
+    if not WORKLOAD.fullmatch(workload):
+        raise BadKey(f"{workload!r} is not the name of a workload")
+    if len(parts) == 4:
+        if parts[3] == READY:
+            raise BadKey(f"{READY} belongs inside a dataset folder: drop/{tenant}/{workload}/DATASET/{READY}")
+        return Drop(tenant, workload, parts[3], parts[3])
+    if len(parts) == 5 and parts[4] == READY:
+        return Drop(tenant, workload, parts[3], "")
+    raise BadKey(f"{key!r} is part of a dataset; the run starts when {READY} lands in drop/{tenant}/{workload}/{parts[3]}/")
+
+
+def run_id(bucket: str, key: str, version: str) -> str:
+    """The name of the execution: the same upload always gives the same one (64 hexadecimal digits)."""
+    return hashlib.sha256("\n".join((bucket, key, version)).encode()).hexdigest()
+
+
+def run(tenant: str, run_id: str, *names: str) -> str:
+    """A key of the run's own small files: manifest, context, job lists."""
+    return join("work", tenant, "runs", run_id, *names)
+
+
+def stage(tenant: str, stage: str, fingerprint: str, *names: str) -> str:
+    """A key of a stage's output, shared by every run with the same fingerprint."""
+    return join("work", tenant, stage, fingerprint, *names)
+
+
+def result(tenant: str, workload: str, dataset: str, *names: str) -> str:
+    """A key of a published product: results/TENANT/WORKLOAD/DATASET/RUN/..."""
+    return join("results", tenant, workload, dataset, *names)
+
+
+def ledger(tenant: str, date: str, run_id: str, event: str) -> str:
+    """A key of one ledger event; `date` is the run's first day (YYYY-MM-DD)."""
+    return join("ledger", tenant, date, run_id, f"{event}.json")

@@ -1,0 +1,155 @@
+"""The one shape of all workloads: size -> tile -> process -> merge -> finish -> publish.
+
+A workload says what its stages are and implements their verbs. Each verb is pure in this sense: from one item, and what
+earlier stages left in the store, it writes objects below its stage's folder and returns a small JSON value. It may run
+twice, at once, or on another machine; the result is the same.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from tilery import keys
+from tilery.options import Options
+from tilery.run import Product, Run, Source
+from tilery.store.port import Store
+
+StageName = Literal["tile", "process", "merge", "finish"]
+Item = dict[str, Any]
+"""One line of a stage's list: `id` (unique, `[A-Za-z0-9._-]`), `work` (cost in the workload's unit), what the verb reads."""
+
+ALL = 0
+"""Fan-in of a merge that takes everything at once, in order."""
+
+O = TypeVar("O", bound=Options)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the spine must know of one stage."""
+
+    options: tuple[str, ...] = ()
+    """The options that this stage reads: with the stage before, they make its fingerprint."""
+    fan_in: int = ALL
+    """Of merge only: how many parts one merge takes; `ALL` for everything at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished item: its list line and what its verb returned."""
+
+    item: Item
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """What `size` learned from headers alone."""
+
+    work: float
+    """Total cost in the workload's unit (points, frames, pixels): decides the lane."""
+    items: list[Item]
+    """The items of the first stage."""
+    counts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    memory_mib: float = 0.0
+    """The peak of doing the whole drop in one worker: a lane with less is not chosen."""
+
+
+@dataclass(frozen=True)
+class Work(Generic[O]):
+    """All that a verb may touch: the run, the store, its stage's folder, a scratch folder."""
+
+    run: Run
+    options: O
+    store: Store
+    stage: StageName
+    folders: Mapping[str, str]
+    """Stage -> key prefix of its output (no trailing slash), for this stage and those before it."""
+    scratch: Path
+    """An empty local folder, deleted after the item."""
+    device: str = "cpu"
+    """`cpu` or `gpu`, decided by the worker and said in the run record."""
+    progress: Callable[[float], None] = lambda share: None
+    """Called with the share of the item that is done, 0 to 1."""
+
+    def key(self, stage: StageName, *names: str) -> str:
+        """A key below the output folder of a stage."""
+        return keys.join(self.folders[stage], *names)
+
+    def out(self, *names: str) -> str:
+        """A key below this stage's own output folder."""
+        return self.key(self.stage, *names)
+
+    def put_json(self, value: Any, *names: str) -> None:
+        self.store.put(self.out(*names), json.dumps(value, sort_keys=True).encode())
+
+    def get_json(self, stage: StageName, *names: str) -> Any:
+        return json.loads(self.store.get(self.key(stage, *names)))
+
+
+@dataclass(frozen=True)
+class Publication(Generic[O]):
+    """What `publish` works on: every stage's finished items, and the folder of the products."""
+
+    work: Work[O]
+    folder: str
+    """Key prefix of the results (no trailing slash)."""
+    done: Mapping[str, list[Done]]
+    missing: Mapping[str, list[str]]
+    """Stage -> ids of items that are holes in a PARTIAL run."""
+    record: Mapping[str, Any]
+    """What the report may show of the run: status, lane, device, timings, estimate, warnings."""
+
+
+class Workload(ABC, Generic[O]):
+    """One kind of work. Subclasses live in tilery/workloads/NAME and are found through the registry."""
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    """Lower-case file name endings that a drop may hold; others are refused."""
+    unit: ClassVar[str]
+    """What `work` counts, in the plural: points, frames, pixels."""
+    stages: ClassVar[Mapping[StageName, Stage]]
+    """The stages this workload has, in order."""
+    Options: type[O]
+
+    @abstractmethod
+    def size(self, sources: list[Source], options: O, store: Store) -> Sizing:
+        """Read headers by range reads and plan the first stage. Raises `BadInput` naming the file."""
+
+    def items(self, work: Work[O], before: list[Done]) -> Iterable[Item]:
+        """The items of `work.stage`, from the finished items of the stage before. Not asked for merge."""
+        raise NotImplementedError(f"{self.name} has no items for {work.stage}")
+
+    def tile(self, work: Work[O], item: Item) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def process(self, work: Work[O], item: Item) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def merge(self, work: Work[O], item: Item) -> dict[str, Any]:
+        """Merge parts. `item["parts"]` are the ids of the stage before (round 0) or of the round before;
+        `item["values"]` what they returned; `item["last"]` is true for the one that remains."""
+        raise NotImplementedError
+
+    def finish(self, work: Work[O], item: Item) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @abstractmethod
+    def publish(self, publication: Publication[O]) -> list[Product]:
+        """Write the products below `publication.folder` and return them; the spine writes run.json afterwards."""
+
+    def whole(self, work: Work[O], items: list[Item]) -> list[Done] | None:
+        """Do a small drop in one worker, leaving in the last stage's folder exactly what the stages would have left.
+
+        Returns that stage's finished items; None (the default) lets the spine run every stage in this worker.
+        `work.stage` is the last stage.
+        """
+        return None
