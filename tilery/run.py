@@ -20,6 +20,7 @@ class Source(BaseModel):
     size: int = Field(description="bytes")
     version: str
     digest: str = ""
+    sha256: str = Field("", description="what _READY.json says the content is; checked by size")
 
 
 class Trigger(BaseModel):
@@ -45,6 +46,7 @@ class Manifest(BaseModel):
     sources: list[Source] = []
     options: dict[str, Any] = {}
     received: str = Field(description="ISO 8601, UTC")
+    again: dict[str, str] = Field({}, description="stage -> moment at which a redo asked for it to run again")
     refused: str = Field("", description="why the drop cannot be worked on; size then fails with this sentence")
 
 
@@ -71,6 +73,7 @@ class Run(BaseModel):
     sources: list[Source]
     options: dict[str, Any]
     fingerprint: str = Field(description="hash of the inputs' names and contents")
+    again: dict[str, str] = {}
     lane: str
     lane_reason: str
     estimate: Estimate

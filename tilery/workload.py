@@ -37,6 +37,10 @@ class Stage:
     """The options that this stage reads: with the stage before, they make its fingerprint."""
     fan_in: int = ALL
     """Of merge only: how many parts one merge takes; `ALL` for everything at once."""
+    work_per_job: float = 1.0
+    """How much work is packed into one job, in the workload's unit."""
+    holes: bool = False
+    """Whether a product can do without some of these items, if the run's `tolerate` allows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class Work(Generic[O]):
     """Stage -> key prefix of its output (no trailing slash), for this stage and those before it."""
     scratch: Path
     """An empty local folder, deleted after the item."""
+    missing: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Stage -> ids of tolerated holes in the stages before."""
     device: str = "cpu"
     """`cpu` or `gpu`, decided by the worker and said in the run record."""
     progress: Callable[[float], None] = lambda share: None
@@ -106,6 +112,15 @@ class Publication(Generic[O]):
     """Stage -> ids of items that are holes in a PARTIAL run."""
     record: Mapping[str, Any]
     """What the report may show of the run: status, lane, device, timings, estimate, warnings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What `publish` made: the products, and what it learned for the run record."""
+
+    products: list[Product]
+    counts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Workload(ABC, Generic[O]):
@@ -143,8 +158,8 @@ class Workload(ABC, Generic[O]):
         raise NotImplementedError
 
     @abstractmethod
-    def publish(self, publication: Publication[O]) -> list[Product]:
-        """Write the products below `publication.folder` and return them; the spine writes run.json afterwards."""
+    def publish(self, publication: Publication[O]) -> Published:
+        """Write the products below `publication.folder`; the spine writes run.json afterwards. Idempotent."""
 
     def whole(self, work: Work[O], items: list[Item]) -> list[Done] | None:
         """Do a small drop in one worker, leaving in the last stage's folder exactly what the stages would have left.

@@ -1,0 +1,22 @@
+"""intake: an S3 event -> ignore it, or start a run."""
+
+from tilery import manifest
+from tilery.nanoservice import Event, nanoservice
+from tilery.store import open_store
+
+
+@nanoservice("intake")
+def handler(event: Event) -> dict[str, object]:
+    detail = event["event"]["detail"]
+    bucket, key, version = detail["bucket"]["name"], detail["object"]["key"], detail["object"].get("version-id", "")
+    try:
+        given = manifest.receive(open_store(), bucket, key, version)
+    except manifest.Ignored as why:
+        return {"start": False, "why": str(why), "key": key}
+    return {
+        "start": True,
+        "why": "",
+        "workload": given.workload,
+        "run_id": given.run_id,
+        "input": manifest.execution_input(given),
+    }

@@ -1,0 +1,21 @@
+"""watchdog: what events may have missed."""
+
+import json
+import os
+
+import boto3
+
+from tilery import watchdog
+from tilery.nanoservice import Event, nanoservice
+from tilery.store import open_store
+
+
+@nanoservice("watchdog")
+def handler(event: Event) -> dict[str, object]:
+    machines = json.loads(os.environ["TILERY_PIPELINES"])
+    found: dict[str, object] = {"explained": watchdog.reconcile(open_store(), boto3.client("stepfunctions"), machines)}
+    if queues := [queue for queue in os.environ.get("TILERY_QUEUES", "").split(",") if queue]:
+        found["stuck"] = watchdog.stuck_jobs(boto3.client("batch"), queues)
+    if bucket := os.environ.get("TILERY_DROP_BUCKET", ""):
+        found["stale_uploads"] = watchdog.stale_uploads(boto3.client("s3"), bucket)
+    return found

@@ -1,0 +1,25 @@
+"""Tells people about the end of a run: an SNS topic in the cloud, and always the ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from tilery import ledger
+from tilery.run import Manifest
+from tilery.store.port import Store
+
+
+def send(store: Store, manifest: Manifest, event: str, subject: str, facts: dict[str, Any]) -> bool:
+    """Record the notice once a run and event, and publish it if a topic is deployed. False if it was sent before."""
+    if not ledger.write(store, manifest, f"notice-{event}", subject=subject, **facts):
+        return False
+    topic = os.environ.get("TILERY_TOPIC")
+    if topic:
+        import boto3
+
+        boto3.client("sns").publish(
+            TopicArn=topic, Subject=subject[:100], Message=json.dumps({"subject": subject, **facts}, indent=2)
+        )
+    return True

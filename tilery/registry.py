@@ -1,0 +1,37 @@
+"""Every workload of the system, by name. Importing this loads no numpy: a workload's heavy parts are imported by its verbs."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from tilery.options import Options
+from tilery.outcomes import BadInput
+from tilery.workload import Workload
+
+WORKLOADS = {
+    "pointcloud": "tilery.workloads.pointcloud.workload:PointCloud",
+}
+
+
+def names() -> list[str]:
+    return list(WORKLOADS)
+
+
+@cache
+def load(name: str) -> Workload[Any]:
+    """The workload of this name; `BadInput` lists those that exist."""
+    if name not in WORKLOADS:
+        raise BadInput(f"there is no workload {name!r}; choose one of: {', '.join(names())}")
+    module, _, kind = WORKLOADS[name].partition(":")
+    workload: Workload[Any] = getattr(import_module(module), kind)()
+    return workload
+
+
+def suffixes(name: str) -> tuple[str, ...]:
+    return load(name).suffixes
+
+
+def options(name: str) -> type[Options]:
+    return load(name).Options

@@ -1,0 +1,71 @@
+"""The first step of every run: read headers, choose the lane, estimate, and list the first stage's items."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from tilery import __version__, keys, lanes, ledger, manifest, registry, stages
+from tilery.estimate import estimate
+from tilery.options import parse
+from tilery.outcomes import BadInput
+from tilery.run import Manifest, Run, Source
+from tilery.store.port import Changed, NotFound, Store
+
+
+def size(store: Store, tenant: str, run_id: str) -> Run:
+    """Size a run from its manifest and store what every later step reads. Idempotent."""
+    given = manifest.read(store, tenant, run_id)
+    if given.refused:
+        raise BadInput(given.refused)
+    workload = registry.load(given.workload)
+    options = parse(workload.Options, given.options, f"the options of {given.dataset}")
+    sources = [_digested(store, source) for source in given.sources]
+    sizing = workload.size(sources, options, store)
+    lane = lanes.choose(given.workload, options.lane, options.device, sizing.work, sizing.memory_mib, lanes.deployed())
+    run = Run(
+        run_id=run_id,
+        tenant=tenant,
+        workload=given.workload,
+        dataset=given.dataset,
+        trigger=given.trigger,
+        sources=sources,
+        options=options.model_dump(mode="json"),
+        fingerprint=fingerprint(given, sources),
+        again=given.again,
+        lane=lane.lane,
+        lane_reason=lane.reason,
+        estimate=estimate(given.workload, lane.lane, sizing.work),
+        counts=sizing.counts,
+        facts=sizing.facts,
+        warnings=sizing.warnings,
+        received=given.received,
+        version=__version__,
+    )
+    store.put(keys.run(tenant, run_id, "run.json"), run.model_dump_json().encode())
+    stages.first_items(store, run, sizing.items)
+    ledger.write(
+        store, given, "sized", lane=lane.lane, reason=lane.reason, estimate=run.estimate.model_dump(), counts=run.counts
+    )
+    return run
+
+
+def fingerprint(given: Manifest, sources: list[Source]) -> str:
+    """Names and contents of the inputs; not their keys, versions or dates, so the same bytes dropped again are the same."""
+    parts: list[Any] = [[source.name, source.digest] for source in sorted(sources, key=lambda source: source.name)]
+    return hashlib.sha256(json.dumps([given.workload, parts]).encode()).hexdigest()
+
+
+def _digested(store: Store, source: Source) -> Source:
+    try:
+        digest = store.digest(source.key, version=source.version)
+    except NotFound:
+        raise BadInput(f"{source.name} is no longer in the drop folder; upload it again") from None
+    except Changed:
+        raise BadInput(
+            f"{source.name} was replaced after the run had been asked for; the new upload has a run of its own"
+        ) from None
+    if source.sha256 and digest.algorithm == "sha256" and digest.value != source.sha256:
+        raise BadInput(f"{source.name}: its sha256 is {digest.value}, {keys.READY} says {source.sha256}; upload it again")
+    return source.model_copy(update={"digest": f"{digest.algorithm}:{digest.value}"})

@@ -1,0 +1,78 @@
+"""Looks every few minutes at what events may have missed: runs that ended unsaid, jobs that never start, broken uploads."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tilery import explain, ledger, manifest
+from tilery.outcomes import BadInput
+from tilery.store.port import Store
+
+STUCK = timedelta(minutes=30)
+"""A GPU instance usually starts within 10 minutes; after half an hour in RUNNABLE something is in the way."""
+LOOK_BACK = timedelta(hours=2)
+STALE_UPLOAD = timedelta(days=1)
+
+
+def reconcile(store: Store, sfn: Any, machines: dict[str, str]) -> list[str]:
+    """Explain every execution that ended badly lately and has no failure in the ledger; returns their names."""
+    explained = []
+    since = datetime.now(UTC) - LOOK_BACK
+    for machine in machines.values():
+        for status in explain.ENDED_BADLY:
+            for execution in sfn.list_executions(stateMachineArn=machine, statusFilter=status, maxResults=100)["executions"]:
+                if execution["stopDate"] > since and not _explained(store, sfn, execution["executionArn"]):
+                    explain.explain(store, sfn, execution["executionArn"])
+                    explained.append(str(execution["name"]))
+    return explained
+
+
+def _explained(store: Store, sfn: Any, arn: str) -> bool:
+    execution = sfn.describe_execution(executionArn=arn)
+    tenant, run_id = json.loads(execution["input"])["tenant"], execution["name"]
+    try:
+        given = manifest.read(store, tenant, run_id)
+    except BadInput:
+        return True  # its work files have expired: there is nothing left to explain from
+    events = {event["event"] for event in ledger.events(store, tenant, given.received[:10], run_id)}
+    return f"failed-{execution.get('redriveCount', 0)}" in events
+
+
+def stuck_jobs(batch: Any, queues: list[str]) -> list[dict[str, Any]]:
+    """Jobs that have waited in RUNNABLE for longer than `STUCK`, with the likely cause in a sentence."""
+    found = []
+    now = datetime.now(UTC)
+    for queue in queues:
+        cause = _why_stuck(batch, queue)
+        for job in batch.list_jobs(jobQueue=queue, jobStatus="RUNNABLE")["jobSummaryList"]:
+            waited = now - datetime.fromtimestamp(job["createdAt"] / 1000, UTC)
+            if waited > STUCK:
+                minutes = int(waited.total_seconds() // 60)
+                found.append({"job": job["jobId"], "name": job["jobName"], "queue": queue, "minutes": minutes, "cause": cause})
+    return found
+
+
+def _why_stuck(batch: Any, queue: str) -> str:
+    described = batch.describe_job_queues(jobQueues=[queue])["jobQueues"]
+    if not described or described[0]["state"] != "ENABLED":
+        return "the job queue is disabled"
+    order = [one["computeEnvironment"] for one in described[0]["computeEnvironmentOrder"]]
+    environments = batch.describe_compute_environments(computeEnvironments=order)["computeEnvironments"]
+    for environment in environments:
+        if environment.get("status") == "INVALID":
+            return (
+                f"the compute environment {environment['computeEnvironmentName']} is invalid: {environment.get('statusReason')}"
+            )
+    kinds = {environment.get("computeResources", {}).get("type", "") for environment in environments}
+    if kinds & {"SPOT", "EC2"}:
+        return "no instance could be started: most often the account's vCPU quota for GPU instances is 0 (tilery preflight)"
+    return "Fargate has no free capacity, or the account's Fargate vCPU quota is used up (tilery preflight)"
+
+
+def stale_uploads(s3: Any, bucket: str) -> list[dict[str, str]]:
+    """Multipart uploads to the drop bucket that began over a day ago: somebody's upload broke off."""
+    uploads = s3.list_multipart_uploads(Bucket=bucket, Prefix="drop/").get("Uploads", [])
+    limit = datetime.now(UTC) - STALE_UPLOAD
+    return [{"key": one["Key"], "since": one["Initiated"].isoformat()} for one in uploads if one["Initiated"] < limit]

@@ -1,0 +1,164 @@
+"""Works through one packed job: every item is tried, each leaves its own marker, finished ones are skipped.
+
+The same loop runs in the Lambda functions tile, merge and finish, and in a Batch container as `python -m tilery.worker
+TENANT RUN STAGE JOB`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tilery import device, keys, ledger, outcomes, registry, stages
+from tilery.options import parse
+from tilery.outcomes import BadInput, Outcome, OutOfMemory, Transient
+from tilery.run import Run
+from tilery.stages import Link
+from tilery.store import open_store
+from tilery.store.port import Changed, NotFound, Store
+from tilery.workload import Item, Work, Workload
+
+log = logging.getLogger("tilery.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    done: int
+    skipped: int
+
+
+def _severity(failure: Outcome) -> int:
+    """What a job with several failures ends as: whatever a larger lane or another try can mend comes first."""
+    order: tuple[type[Outcome], ...] = (OutOfMemory, Transient, Outcome)
+    return next((rank for rank, kind in enumerate(order) if type(failure) is kind), len(order))
+
+
+def make_work(store: Store, run: Run, link: Link, links: list[Link], scratch: Path, on: str) -> Work[Any]:
+    """What a verb of this stage may touch."""
+    workload = registry.load(run.workload)
+    return Work(
+        run=run,
+        options=parse(workload.Options, run.options, "the run's options"),
+        store=store,
+        stage=link.name,
+        folders={before.name: before.folder for before in links[: links.index(link) + 1]},
+        missing={before.name: frozenset(before.missing) for before in links},
+        scratch=scratch,
+        device=on,
+    )
+
+
+def planning_work(store: Store, run: Run, link: Link, links: list[Link]) -> Work[Any]:
+    """The `Work` for listing a stage's items: no scratch folder is needed, nothing is computed."""
+    return make_work(store, run, link, links, Path(tempfile.gettempdir()), "cpu")
+
+
+def run_job(
+    store: Store, tenant: str, run_id: str, stage: str, job: str, stop: Callable[[], bool] = lambda: False
+) -> JobResult:
+    """Do a job's items that have no marker yet. Raises the worst outcome after all items were tried.
+
+    `stop` is asked before each item; when true, `Transient` ends the job early with the finished items marked.
+    """
+    run = stages.read_run(store, tenant, run_id)
+    links = stages.chain(store, run)
+    link = next(link for link in links if link.name == stage)
+    items: list[Item] = stages.read_lines(store, job)
+    finished = stages.markers(store, link, "done")
+    on = device.choose(str(run.options.get("device", "auto")))
+    log.info("job %s: %d items, %d already done, device %s (%s)", job, len(items), len(finished), on.kind, on.reason)
+    failures: list[Outcome] = []
+    skipped = 0
+    for number, item in enumerate(items, 1):
+        if item["id"] in finished:
+            skipped += 1
+            continue
+        if stop():
+            raise Transient(f"stopped by request before item {item['id']}; {number - 1} of {len(items)} items are done")
+        try:
+            seconds = _do(store, run, link, links, item, on)
+            log.info("%s %s done in %.2f s (%d/%d)", stage, item["id"], seconds, number, len(items))
+        except Outcome as failure:
+            log.error("%s %s failed: %s: %s", stage, item["id"], type(failure).__name__, failure)
+            failures.append(failure)
+    if failures:
+        raise min(failures, key=_severity)
+    return JobResult(len(items) - skipped, skipped)
+
+
+def _do(store: Store, run: Run, link: Link, links: list[Link], item: Item, on: device.Device) -> float:
+    workload = registry.load(run.workload)
+    begun = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory(prefix="tilery-") as scratch:
+            work = make_work(store, run, link, links, Path(scratch), on.kind)
+            value = _verb(workload, work)(work, _with_values(store, link, links, item))
+    except Exception as error:
+        failure = as_outcome(error, item)
+        _mark_failed(store, link, item, failure)
+        raise failure from error
+    seconds = time.perf_counter() - begun
+    marker = {"value": value, "seconds": round(seconds, 3), "device": on.kind, "reason": on.reason, "at": ledger.now()}
+    store.put(keys.join(link.folder, "done", f"{item['id']}.json"), json.dumps(marker, sort_keys=True).encode())
+    return seconds
+
+
+def as_outcome(error: Exception, item: Item) -> Outcome:
+    """What went wrong, as the orchestration understands it. A fault of our own stays visible as such in the log."""
+    if isinstance(error, Outcome):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return OutOfMemory(f"{item['id']} does not fit in this worker's memory: {error}")
+    if isinstance(error, Changed):
+        return BadInput(f"an input changed while the run was going on: {error}; drop it again")
+    if isinstance(error, NotFound) and str(error).startswith("drop/"):
+        return BadInput(f"an input is gone from the drop folder: {error}; drop it again")
+    if isinstance(error, NotFound):
+        return Transient(f"a file of the run is not there: {error}")
+    log.exception("%s: unexpected %s", item["id"], type(error).__name__)
+    return Outcome(f"{item['id']}: {type(error).__name__}: {error}")
+
+
+def _verb(workload: Workload[Any], work: Work[Any]) -> Callable[[Work[Any], Item], dict[str, Any]]:
+    verb: Callable[[Work[Any], Item], dict[str, Any]] = getattr(workload, work.stage)
+    return verb
+
+
+def _with_values(store: Store, link: Link, links: list[Link], item: Item) -> Item:
+    """A merge item with what its parts returned; other items as they are."""
+    if link.name != "merge":
+        return item
+    before = link if item["round"] else links[links.index(link) - 1]
+    return {**item, "values": stages.values(store, before, item["parts"])}
+
+
+def _mark_failed(store: Store, link: Link, item: Item, failure: Outcome) -> None:
+    body = {"item": item["id"], "error": type(failure).__name__, "sentence": str(failure), "at": ledger.now()}
+    store.put(keys.join(link.folder, "failed", f"{item['id']}.json"), json.dumps(body, sort_keys=True).encode())
+
+
+def main(arguments: Sequence[str], stop: Callable[[], bool] = lambda: False) -> int:
+    """Run one job from the command line; returns the exit code of its outcome."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    if len(arguments) != 4:
+        print("usage: python -m tilery.worker TENANT RUN STAGE JOB", file=sys.stderr)
+        return outcomes.BadInput.exit_code
+    tenant, run_id, stage, job = arguments
+    try:
+        result = run_job(open_store(tenant), tenant, run_id, stage, job, stop)
+    except Outcome as failure:
+        log.error("%s: %s", type(failure).__name__, failure)
+        return failure.exit_code
+    log.info("job done: %s", result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
