@@ -1,0 +1,203 @@
+"""Ground points by a simple morphological filter that does not know about tiles.
+
+After Pingel, Clarke and McBride, "An improved simple morphological filter for the terrain classification of airborne LIDAR
+data", ISPRS Journal 77 (2013): a minimum surface, openings by growing disks, everything that an opening lowers by more than a
+slope allows is an object, and points near the surface of what remains are ground. Different here: every opening starts from
+the same surface (so the reach is twice the largest disk, not the sum of all), the tolerance grows with the slope of the
+terrain, voids are filled from a bounded neighbourhood, and every number that a label depends on is an integer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tilery.workloads.pointcloud import fill, morphology
+from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window, cell_millimetres, lowest
+
+HALO_ONLY = 0
+UNCLASSIFIED = 1
+GROUND = 2
+LOW_NOISE = 7
+
+
+class GroundOptions(BaseModel):
+    """Parameters of the ground filter, in metres whatever the unit of the CRS."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cell_m: float = Field(1.0, gt=0, description="Cell of the minimum surface (m).")
+    max_window_m: float = Field(18.0, gt=0, le=100, description="Radius of the largest opening (m): half the widest building.")
+    slope: float = Field(0.15, gt=0, description="Rise over run that terrain is always allowed.")
+    slope_share: float = Field(0.5, ge=0, description="Share of the terrain's own slope that is allowed in addition to none.")
+    slope_radius_m: float = Field(8.0, gt=0, description="Radius over which that slope is averaged (m).")
+    threshold_m: float = Field(0.5, gt=0, description="Height above the surface up to which a point is ground (m).")
+    threshold_slope: float = Field(1.25, ge=0, description="Added to the threshold, times the slope of the surface (m).")
+    low_m: float = Field(5.0, gt=0, description="A cell this far (m) below all its neighbours is low noise.")
+    fill_m: float = Field(31.0, gt=0, description="How far (m) voids look for ground.")
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The options in whole cells and millimetres: what the filter computes with."""
+
+    cell_mm: int
+    window: int
+    slope_radius: int
+    fill: int
+    slope_mm: int
+    low_mm: int
+    threshold_mm: int
+
+    @classmethod
+    def of(cls, options: GroundOptions) -> Cells:
+        cell_mm = cell_millimetres(options.cell_m)
+
+        def cells(metres: float) -> int:
+            return max(1, math.ceil(metres * MM_PER_M / cell_mm))
+
+        return cls(
+            cell_mm=cell_mm,
+            window=cells(options.max_window_m),
+            slope_radius=cells(options.slope_radius_m),
+            fill=cells(options.fill_m),
+            slope_mm=round(options.slope * MM_PER_M),
+            low_mm=round(options.low_m * MM_PER_M),
+            threshold_mm=round(options.threshold_m * MM_PER_M),
+        )
+
+
+def halo_cells(options: GroundOptions) -> int:
+    """How many cells around a tile its labels depend on: the sum of the steps' reaches along the longest chain."""
+    cells = Cells.of(options)
+    first_fill = cells.fill
+    low_outliers = 2
+    refill = cells.fill
+    opening = 2 * cells.window
+    tolerance = cells.slope_radius + 1
+    last_fill = cells.fill
+    interpolation = 2
+    return first_fill + low_outliers + refill + opening + tolerance + last_fill + interpolation
+
+
+def halo_m(options: GroundOptions) -> float:
+    """The same in metres."""
+    return halo_cells(options) * Cells.of(options).cell_mm / MM_PER_M
+
+
+def classify_ground(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> Any:
+    """ASPRS classes (uint8: 1, 2 or 7) of the points in `core`; 0 for all others.
+
+    x, y (int64 mm), z (int32 mm) hold every point of `core.grow(halo_cells(options))`; more do no harm, and order does not
+    matter. Arrays of CuPy are worked on where they are.
+    """
+    xp = module_of(z)
+    cells = Cells.of(options)
+    window = core.grow(halo_cells(options))
+    labels = xp.full(z.shape, HALO_ONLY, dtype=xp.uint8)
+    near = window.contains(x, y, cells.cell_mm)
+    if not bool(near.any()):
+        return labels
+    if not bool(near.all()):
+        labels[near] = classify_ground(x[near], y[near], z[near], core, options)
+        return labels
+    cell = window.cell_of(x, y, cells.cell_mm)
+    minimum = lowest(cell, z, window.width * window.height).reshape(window.shape)
+    terrain, low = ground_surface(minimum, options)
+    slope = slope_mm(terrain, cells.cell_mm)
+
+    mine = xp.flatnonzero(core.contains(x, y, cells.cell_mm))
+    x, y, z, cell = x[mine], y[mine], z[mine].astype(xp.int64), cell[mine]
+    height = z - bilinear(terrain, x, y, window, cells.cell_mm)
+    allowed = cells.threshold_mm + round(options.threshold_slope * 1000) * slope.ravel()[cell].astype(xp.int64) // 1000
+    known = terrain.ravel()[cell] != VOID
+    ground = known & (height <= allowed)
+    noise = low.ravel()[cell] & known & (height < -cells.low_mm)
+    labels[mine] = xp.where(noise, LOW_NOISE, xp.where(ground, GROUND, UNCLASSIFIED)).astype(xp.uint8)
+    return labels
+
+
+def ground_surface(minimum: Any, options: GroundOptions) -> tuple[Any, Any]:
+    """The terrain (int32 mm, `VOID` where unknown) and the cells with low noise (bool), of a minimum surface (int32 mm)."""
+    cells = Cells.of(options)
+    low = low_cells(fill.fill(minimum, cells.fill, one_sided=False), cells.low_mm)
+    xp = module_of(minimum)
+    lowest_points = xp.where(low, VOID, minimum)
+    surface = fill.fill(lowest_points, cells.fill, one_sided=False)
+    objects = object_cells(surface, options)
+    return fill.fill(xp.where(objects, VOID, lowest_points), cells.fill, one_sided=True), low
+
+
+def low_cells(surface: Any, low_mm: int) -> Any:
+    """Cells (bool) more than `low_mm` below what a small disk touching from below reaches: isolated low points."""
+    xp = module_of(surface)
+    upside_down = xp.where(surface == VOID, VOID, -surface)
+    (opened,) = morphology.openings(upside_down, range(1, 2))
+    return (surface != VOID) & (upside_down.astype(xp.int64) - opened > low_mm)
+
+
+def object_cells(surface: Any, options: GroundOptions) -> Any:
+    """Cells (bool) that the opening by some disk lowers, from the next smaller one, by more than the slope tolerance."""
+    xp = module_of(surface)
+    cells = Cells.of(options)
+    opened = list(morphology.openings(surface, range(1, cells.window + 1)))
+    own = smooth(slope_mm(opened[-1], cells.cell_mm), cells.slope_radius)
+    tolerance = xp.maximum(cells.slope_mm, (own.astype(xp.int64) * round(options.slope_share * 1000)) // 1000)
+    tolerance = (tolerance * cells.cell_mm // MM_PER_M).astype(xp.int32)
+    objects = xp.zeros(surface.shape, dtype=bool)
+    before = surface
+    for radius, after in enumerate(opened, start=1):
+        objects |= before - after > tolerance * xp.int32(radius)
+        before = after
+    return objects
+
+
+def slope_mm(surface: Any, cell_mm: int) -> Any:
+    """Slope (int32, mm per m) by central differences; 0 next to void."""
+    xp = module_of(surface)
+    rise_x, rise_y = (xp.zeros(surface.shape, dtype=xp.int64) for _ in range(2))
+    wide = surface.astype(xp.int64)
+    known = surface != VOID
+    rise_x[:, 1:-1] = xp.where(known[:, 2:] & known[:, :-2], wide[:, 2:] - wide[:, :-2], 0)
+    rise_y[1:-1] = xp.where(known[2:] & known[:-2], wide[2:] - wide[:-2], 0)
+    # The square root of an integer below 2^53 is correctly rounded on every device.
+    steepest = xp.int64(20_000_000)
+    rise = xp.sqrt((xp.clip(rise_x, -steepest, steepest) ** 2 + xp.clip(rise_y, -steepest, steepest) ** 2).astype(xp.float64))
+    return (xp.floor(rise).astype(xp.int64) * MM_PER_M // (2 * cell_mm)).astype(xp.int32)
+
+
+def smooth(values: Any, radius: int) -> Any:
+    """Mean (rounded down) over the square of cells within `radius`; beyond the array counts as 0."""
+    xp = module_of(values)
+    side = 2 * radius + 1
+    total = xp.pad(values.astype(xp.int64), ((radius + 1, radius), (radius + 1, radius)))
+    total = xp.cumsum(total, axis=0)
+    total = total[side:] - total[:-side]
+    total = xp.cumsum(total, axis=1)
+    total = total[:, side:] - total[:, :-side]
+    return (total // (side * side)).astype(xp.int32)
+
+
+def bilinear(surface: Any, x: Any, y: Any, window: Window, cell_mm: int) -> Any:
+    """Height (int64 mm, rounded down) of the surface through the cell centres at points of the window (int64 mm).
+
+    A void corner counts as the height of the point's own cell.
+    """
+    xp = module_of(surface)
+    half = cell_mm // 2
+    east, north = x - half - window.x0 * cell_mm, y - half - window.y0 * cell_mm
+    column, row = east // cell_mm, north // cell_mm
+    part_x, part_y = east - column * cell_mm, north - row * cell_mm
+    own = surface.ravel()[window.cell_of(x, y, cell_mm)].astype(xp.int64)
+    flat = surface.ravel()
+    total = xp.zeros(x.shape, dtype=xp.int64)
+    for dy, weight_y in ((0, cell_mm - part_y), (1, part_y)):
+        for dx, weight_x in ((0, cell_mm - part_x), (1, part_x)):
+            r, c = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
+            corner = flat[r * window.width + c].astype(xp.int64)
+            total += xp.where(corner == VOID, own, corner) * weight_x * weight_y
+    return total // (cell_mm * cell_mm)

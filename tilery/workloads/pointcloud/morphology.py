@@ -1,0 +1,84 @@
+"""Grey openings by discrete disks on int32 heights, exact and with a fixed footprint.
+
+A disk is a stack of rows of different length. Minima over rows of half width w follow from those of w - 1 by one comparison,
+so all disks of radius 1 to R share them; no cell depends on anything further than the footprint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.grid import VOID
+
+LOWEST = -int(VOID) - 1
+
+
+def half_widths(radius: int) -> list[int]:
+    """Half widths of the disk's rows at distance 0, 1, ... `radius` from its centre.
+
+    >>> half_widths(3)
+    [3, 2, 2, 0]
+    """
+    return [math.isqrt(radius * radius - dy * dy) for dy in range(radius + 1)]
+
+
+def openings(surface: Any, radii: range) -> Iterator[Any]:
+    """For each radius (1 or more) the opening of `surface` (int32 mm, `VOID` cells are no part of it) by a disk, in order.
+
+    The opened surface is the highest that disks lying wholly below the surface reach, with their centres on known cells. An
+    opened cell depends on cells within twice the radius.
+    """
+    xp = module_of(surface)
+    void = surface == VOID
+    rows = _row_minima(surface, max(radii))
+    for radius in radii:
+        eroded = rows[radius].copy()
+        for dy, width in enumerate(half_widths(radius)):
+            if dy:
+                _extend(xp.minimum, eroded, rows[width], dy)
+        eroded[void] = LOWEST
+        opened = _dilate(eroded, radius)
+        opened[void] = VOID
+        yield opened
+
+
+def _extend(best: Any, into: Any, rows: Any, dy: int) -> None:
+    best(into[dy:], rows[:-dy], out=into[dy:])
+    best(into[:-dy], rows[dy:], out=into[:-dy])
+
+
+def _row_minima(surface: Any, radius: int) -> list[Any]:
+    """Minima over x - w .. x + w, for w = 0 .. radius."""
+    rows = [surface]
+    for width in range(1, radius + 1):
+        rows.append(_widen(module_of(surface).minimum, rows[-1], width))
+    return rows
+
+
+def _widen(best: Any, row: Any, width: int) -> Any:
+    """The best over x - width .. x + width from that over one less: shifted by one both ways, the two overlap or (at width
+    1) leave out only x itself."""
+    wider = row.copy()
+    best(wider[:, 1:], row[:, :-1], out=wider[:, 1:])
+    best(wider[:, :-1], row[:, 1:], out=wider[:, :-1])
+    return wider
+
+
+def _dilate(eroded: Any, radius: int) -> Any:
+    xp = module_of(eroded)
+    widths = half_widths(radius)
+    row = eroded
+    dilated = eroded.copy()
+    for width in range(radius + 1):
+        if width:
+            row = _widen(xp.maximum, row, width)
+        for dy, wanted in enumerate(widths):
+            if wanted == width:
+                if dy:
+                    _extend(xp.maximum, dilated, row, dy)
+                else:
+                    xp.maximum(dilated, row, out=dilated)
+    return dilated
