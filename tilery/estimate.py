@@ -33,6 +33,7 @@ def estimate(workload: str, lane: str, work: float) -> Estimate:
 
     seconds = fixed + work / rate: of the whole drop in one worker, or of the sharded stages on this machine's cores.
     """
-    rate = table()["rates"][workload]["lambda" if lane == "lambda" else "sharded"]
+    rates = table()["rates"].get(workload, table()["rates"]["unmeasured"])
+    rate = rates["lambda" if lane == "lambda" else "sharded"]
     seconds = rate["fixed_s"] + work / rate["units_per_s"]
     return Estimate(seconds=round(seconds, 2), dollars=round(seconds * dollars_per_second(lane), 6))

@@ -1,0 +1,59 @@
+# Tilery. `make demo` and `make test` work on a fresh machine with Python 3.11+ and make (node only for the CDK tests).
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q
+JOBS ?= 2
+
+.PHONY: help demo test lint synth bench smoke clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    classify a real LiDAR file through the twin, on this machine"
+	@echo "make test    everything: lint, types, unit, workflow, infrastructure, end to end"
+	@echo "make lint    ruff and mypy"
+	@echo "make synth   write the CloudFormation templates to cdk.out"
+	@echo "make bench   measure, and refit the estimates in tilery/rates.json"
+	@echo "make smoke STACK=Tilery-dev-App   a real run on a real AWS account"
+
+# What one machine needs to run drops: the twin and the point cloud.
+.venv/.run: twin/requirements.txt functions/requirements.txt containers/pointcloud/requirements.txt constraints.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing what the twin and the point cloud need into .venv ..."
+	@$(PIP) install -r twin/requirements.txt -r containers/pointcloud/requirements.txt
+	@$(PIP) install --no-deps -e .
+	@touch $@
+
+# What cdk deploy and the tests need besides.
+.venv/.all: .venv/.run requirements.txt
+	@echo "Installing what the CDK and the tests need into .venv ..."
+	@$(PIP) install -r requirements.txt
+	@touch $@
+
+node_modules/.package-lock.json: package.json package-lock.json
+	@echo "Installing the CDK command and the checkers into node_modules ..."
+	@npm ci --silent --no-audit --no-fund
+	@touch $@
+
+demo: .venv/.run
+	@$(BIN)/python -m cli.demo
+
+test: .venv/.all node_modules/.package-lock.json
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+lint: .venv/.all
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+
+synth: .venv/.all node_modules/.package-lock.json
+	@CDK_DISABLE_CLI_TELEMETRY=true PATH="$(CURDIR)/$(BIN):$$PATH" npx --no-install cdk synth -q --all
+
+bench: .venv/.all
+	@$(BIN)/python -m benchmarks.pointcloud.speed --refit
+
+smoke: .venv/.all
+	@$(BIN)/python -m benchmarks.smoke --stack $(STACK)
+
+clean:
+	rm -rf .venv node_modules cdk.out build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
