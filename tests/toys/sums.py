@@ -9,8 +9,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from tilery.options import Options
 from tilery.outcomes import BadInput, Outcome, OutOfMemory, Transient
 from tilery.run import Product, Source
 from tilery.store.port import Store
-from tilery.workload import Done, Item, Publication, Published, Sizing, Stage, Work, Workload
+from tilery.workload import Done, Item, Publication, Published, Sizing, Stage, StageName, Work, Workload
 
 
 class SumsOptions(Options):
@@ -34,7 +34,7 @@ class Sums(Workload[SumsOptions]):
     suffixes = (".txt",)
     unit = "lines"
     Options = SumsOptions
-    stages = {
+    stages: ClassVar[Mapping[StageName, Stage]] = {
         "tile": Stage(options=("lines",), work_per_job=100),
         "process": Stage(work_per_job=20, holes=True),
         "merge": Stage(fan_in=2),

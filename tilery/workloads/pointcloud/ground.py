@@ -13,32 +13,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from tilery.workloads.pointcloud import fill, morphology
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window, cell_millimetres, lowest
+from tilery.workloads.pointcloud.options import GroundOptions
 
 HALO_ONLY = 0
 UNCLASSIFIED = 1
 GROUND = 2
 LOW_NOISE = 7
-
-
-class GroundOptions(BaseModel):
-    """Parameters of the ground filter, in metres whatever the unit of the CRS."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cell_m: float = Field(1.0, gt=0, description="Cell of the minimum surface (m).")
-    max_window_m: float = Field(18.0, gt=0, le=100, description="Radius of the largest opening (m): half the widest building.")
-    slope: float = Field(0.15, gt=0, description="Rise over run that terrain is always allowed.")
-    slope_share: float = Field(0.5, ge=0, description="Share of the terrain's own slope that is allowed in addition to none.")
-    slope_radius_m: float = Field(8.0, gt=0, description="Radius over which that slope is averaged (m).")
-    threshold_m: float = Field(0.5, gt=0, description="Height above the surface up to which a point is ground (m).")
-    threshold_slope: float = Field(1.25, ge=0, description="Added to the threshold, times the slope of the surface (m).")
-    low_m: float = Field(5.0, gt=0, description="A cell this far (m) below all its neighbours is low noise.")
-    fill_m: float = Field(31.0, gt=0, description="How far (m) voids look for ground.")
 
 
 @dataclass(frozen=True, slots=True)
