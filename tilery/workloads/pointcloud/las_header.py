@@ -93,7 +93,7 @@ class LasFile:
     laszip: laz.LaszipVlr | None
     """None for an uncompressed file."""
     chunks: tuple[Chunk, ...]
-    """The chunks of a LAZ file with a usable chunk table, in order; else empty."""
+    """The chunks of a LAZ file with a usable chunk table, in order, empty ones too; else empty."""
     chunk_table: tuple[int, int]
     """Bytes [start, stop) of the LAZ chunk table; (0, 0) if there is none that can be used."""
     slow: str
@@ -304,9 +304,10 @@ class _Reader:
     def chunks(
         self, vlr: laz.LaszipVlr, points_at: int, count: int, evlrs: Sequence[Evlr]
     ) -> tuple[tuple[Chunk, ...], tuple[int, int], str]:
-        """The chunks, the bytes of the chunk table, and why it cannot be used (then the others are empty)."""
+        """The chunks and the bytes of the chunk table, both empty if it cannot be used, and why the file is slow."""
         (table_at,) = struct.unpack("<q", self.range(points_at, points_at + 8, "point data"))
-        if table_at == -1 and self.size >= points_at + 16:
+        pointer_last = table_at == -1 and self.size >= points_at + 16
+        if pointer_last:
             (table_at,) = struct.unpack("<q", self.range(self.size - 8, self.size, "chunk table pointer"))
         first = points_at + 8
         end = min((evlr.start for evlr in evlrs if evlr.start >= table_at), default=self.size)
@@ -334,13 +335,14 @@ class _Reader:
             raise self.refuse(f"says {count:,} points in its header and {sum(points):,} in its chunk table")
         if any((size < vlr.record_size) != (number == 0) for number, size in zip(points, sizes, strict=True)):
             return self.without_table(vlr, "its chunk table has chunks shorter than a point")
-        if max(points) > LARGEST_CHUNK_POINTS:
-            return self.without_table(vlr, f"its chunks have up to {max(points):,} points")
         chunks, at = [], first
         for number, size in zip(points, sizes, strict=True):
             chunks.append(Chunk(number, at, at + size))
             at += size
-        return tuple(chunks), (table_at, table_stop), ""
+        if pointer_last and table_stop == self.size - 8:
+            table_stop = self.size  # the pointer behind the table goes with it: the output points to its table up front
+        slow = f"its chunks have up to {max(points):,} points" if max(points) > LARGEST_CHUNK_POINTS else ""
+        return tuple(chunks), (table_at, table_stop), slow
 
     def table(self, vlr: laz.LaszipVlr, start: int, end: int, most: int) -> tuple[list[tuple[int, int]], int]:
         """The table's entries and where it stops."""

@@ -49,7 +49,8 @@ def shards_of(file: LasFile, index: int = 0, target_bytes: int = TARGET_BYTES, l
     """
     target = max(least_bytes, min(target_bytes, MOST_BYTES), -(-_weight(file) // (MOST_SHARDS // 2)))
     if file.slow:
-        return [Shard(_id(index, 0), index, 0, file.count, file.offset_to_points + 8, file.tail_start, streamed=True)]
+        start, stop = file.offset_to_points + 8, file.points_stop
+        return [Shard(_id(index, 0), index, 0, file.count, start, stop, 0, len(file.chunks), streamed=True)]
     runs = _runs_of_chunks(file, target) if file.chunks else _runs_of_records(file, target)
     return [
         Shard(_id(index, number), index, first, count, start, stop, first_chunk, stop_chunk)
