@@ -1,0 +1,126 @@
+"""The commands that change a run: stop, redrive, redo, pause, resume."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from cli.find_run import find_run
+from cli.options import Root, RunName, Settings, Stack, Tenant
+from cli.target import Target, find
+from cli.text import err, short
+from tilery import keys, ledger
+from tilery.options import from_text
+from tilery.outcomes import BadInput
+from tilery.workload import StageName
+
+
+def stop(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:
+    """Stop a run now. Finished tiles stay; `tilery redrive` goes on from them."""
+    target, line = _find(run, tenant, root, stack)
+    _refuse_unless(_status(target, line), ("RUNNING",), line, "only a running run can be stopped")
+    target.stepfunctions.stop_execution(
+        executionArn=_arn(target, line), error="Stopped", cause="Stopped by an operator with `tilery stop`."
+    )
+    err().print(f"Stopped {_title(line)}. Go on later: tilery redrive {short(line['run_id'])} {target.flags()}", markup=False)
+
+
+def redrive(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:
+    """Repeat what failed in the same run; finished tiles are not done again."""
+    target, line = _find(run, tenant, root, stack)
+    allowed = ("FAILED", "TIMED_OUT", "ABORTED")
+    _refuse_unless(
+        _status(target, line), allowed, line, "only a run that failed or was stopped can be redriven; see `tilery redo`"
+    )
+    client = target.stepfunctions
+    try:
+        client.redrive_execution(executionArn=_arn(target, line))
+    except client.exceptions.ExecutionNotRedrivable as error:
+        raise BadInput(f"{_title(line)} cannot be redriven: {error.response['Error']['Message']}; use `tilery redo`") from None
+    err().print(f"Redriven {_title(line)}. Follow it: tilery show {short(line['run_id'])} {target.flags()}", markup=False)
+
+
+def redo(
+    run: RunName,
+    from_stage: Annotated[
+        str, typer.Option("--from", metavar="STAGE", help="Also do this stage again, and those after it.", show_default=False)
+    ] = "",
+    settings: Settings = None,
+    tenant: Tenant = "local",
+    root: Root = None,
+    stack: Stack = "",
+) -> None:
+    """Start a new run on the same inputs with changed options; only stages that the change touches are computed."""
+    from tilery import manifest, registry
+
+    target, line = _find(run, tenant, root, stack)
+    options = from_text(settings or [])
+    stages: list[StageName] = list(registry.load(line["workload"]).stages)
+    if from_stage and from_stage not in stages:
+        raise BadInput(f"{line['workload']} has no stage {from_stage!r}; choose one of: {', '.join(stages)}")
+    if not options and not from_stage and line["status"] == "SUCCEEDED":
+        raise BadInput("nothing would change; give --set KEY=VALUE or --from STAGE")
+    client = target.stepfunctions
+    again = manifest.redo(target.store, tenant, line["run_id"], options, from_stage)
+    try:
+        client.start_execution(
+            stateMachineArn=target.machine_arn(again.workload),
+            name=again.run_id,
+            input=json.dumps(manifest.execution_input(again)),
+        )
+    except client.exceptions.ExecutionAlreadyExists:
+        err().print(f"This was asked before: run {short(again.run_id)}.", markup=False)
+    err().print(f"Redo of {_title(line)}. Follow it: tilery show {short(again.run_id)} {target.flags()}", markup=False)
+    print(again.run_id)
+
+
+def pause(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:
+    """Let a run wait after its present stage until `tilery resume`."""
+    target, line = _find(run, tenant, root, stack)
+    _refuse_unless(line["status"], ("RUNNING",), line, "only a running run can be paused")
+    marker = {"at": ledger.now(), "by": "tilery pause"}
+    target.store.put(keys.run(tenant, line["run_id"], "pause.json"), json.dumps(marker).encode())
+    err().print(
+        f"{_title(line)} will wait after its present stage. Go on: tilery resume {short(line['run_id'])} {target.flags()}",
+        markup=False,
+    )
+
+
+def resume(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:
+    """Let a paused run go on."""
+    from tilery import gates
+
+    target, line = _find(run, tenant, root, stack)
+    client = target.stepfunctions
+    target.store.delete([keys.run(tenant, line["run_id"], "pause.json")])
+    gates.resume(target.store, client, tenant, line["run_id"])
+    err().print(f"{_title(line)} goes on.", markup=False)
+
+
+def _find(run: str, tenant: str, root: Any, stack: str) -> tuple[Target, dict[str, Any]]:
+    target = find(stack, root)
+    return target, find_run(target.store, tenant, run)
+
+
+def _arn(target: Target, line: dict[str, Any]) -> str:
+    return target.execution_arn(line["workload"], line["run_id"])
+
+
+def _status(target: Target, line: dict[str, Any]) -> str:
+    """What Step Functions says, which is the truth about a run."""
+    client = target.stepfunctions
+    try:
+        return str(client.describe_execution(executionArn=_arn(target, line))["status"])
+    except client.exceptions.ExecutionDoesNotExist:
+        raise BadInput(f"{_title(line)} is too old: its execution is no longer kept; use `tilery drop` again") from None
+
+
+def _refuse_unless(status: str, allowed: tuple[str, ...], line: dict[str, Any], why: str) -> None:
+    if status not in allowed:
+        raise BadInput(f"{_title(line)} is {status}; {why}")
+
+
+def _title(line: dict[str, Any]) -> str:
+    return f"{line['workload']}/{line['dataset']} ({short(line['run_id'])})"

@@ -1,0 +1,161 @@
+"""What a person asks for on the command line, checked in full before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tilery import keys, registry
+from tilery.options import from_text, parse
+from tilery.outcomes import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A local file and the name it gets below the drop (with `/` for sub-folders)."""
+
+    path: Path
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One drop: these files, as one dataset, with these options."""
+
+    tenant: str
+    workload: str
+    dataset: str
+    files: tuple[InputFile, ...]
+    options: dict[str, Any]
+    skipped: tuple[str, ...] = ()
+    """Files of a folder that the workload does not read."""
+
+    @property
+    def prefix(self) -> str:
+        """The key prefix of the dataset's files, with a trailing slash."""
+        return keys.join("drop", self.tenant, self.workload, self.dataset) + "/"
+
+    @property
+    def ready_key(self) -> str:
+        return self.prefix + keys.READY
+
+    def key(self, file: InputFile) -> str:
+        return keys.check(self.prefix + file.name)
+
+    def ready(self) -> bytes:
+        """`_READY.json`: the options, and the files with their sizes, so that a short upload is noticed."""
+        files = [{"name": file.name, "size": file.size} for file in self.files]
+        return json.dumps({"options": self.options, "files": files}, indent=1, ensure_ascii=False).encode()
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two requests the same: where the files are, their sizes and times, and the options."""
+        files = [[str(file.path), file.name, file.size, file.path.stat().st_mtime_ns] for file in self.files]
+        return {
+            "tenant": self.tenant,
+            "workload": self.workload,
+            "dataset": self.dataset,
+            "files": files,
+            "options": self.options,
+        }
+
+
+def request(workload: str, inputs: Iterable[Path], settings: list[str] | None, tenant: str, name: str = "") -> Request:
+    """Check what was asked for; `BadInput` says in one sentence what is wrong and what to do."""
+    check_workload(workload)
+    check_tenant(tenant)
+    options = from_text(settings or [])
+    parse(registry.options(workload), options, "--set")
+    given = [Path(os.path.abspath(path.expanduser())) for path in inputs]
+    if not given:
+        raise BadInput(f"no input given; name the files or folders that {workload} should read")
+    endings = registry.suffixes(workload)
+    files: list[InputFile] = []
+    skipped: list[str] = []
+    for path in given:
+        if path.is_dir():
+            found, other = _folder(path, endings)
+            if not found:
+                raise BadInput(f"the folder {path} holds no file that {workload} reads ({', '.join(endings)})")
+            files += found
+            skipped += other
+        else:
+            files.append(_file(path, workload, endings))
+    _unique(files)
+    dataset = name or _name(given)
+    asked = Request(tenant, workload, dataset, tuple(files), options, tuple(skipped))
+    _check_keys(asked)
+    return asked
+
+
+def check_workload(name: str) -> None:
+    names = registry.names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"
+        raise BadInput(f"there is no workload {name!r}: {hint}")
+
+
+def check_tenant(tenant: str) -> None:
+    if not keys.TENANT.fullmatch(tenant):
+        raise BadInput(f"the tenant {tenant!r} must be 1 to 32 letters a-z or digits; choose another with --tenant")
+
+
+def _file(path: Path, workload: str, endings: tuple[str, ...]) -> InputFile:
+    if not path.exists():
+        raise BadInput(f"there is no file or folder {path}; check the path")
+    if not path.is_file():
+        raise BadInput(f"{path} is neither a file nor a folder; name a file that {workload} reads")
+    if not path.name.lower().endswith(endings):
+        raise BadInput(f"{path.name} is not a file that {workload} reads; it takes {', '.join(endings)}")
+    return InputFile(path, path.name, _readable_size(path))
+
+
+def _folder(folder: Path, endings: tuple[str, ...]) -> tuple[list[InputFile], list[str]]:
+    found, other = [], []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or any(part.startswith(".") for part in name.split("/")):
+            continue
+        if path.name.lower().endswith(endings):
+            found.append(InputFile(path, name, _readable_size(path)))
+        elif path.name != keys.READY:
+            other.append(name)
+    return found, other
+
+
+def _readable_size(path: Path) -> int:
+    if not os.access(path, os.R_OK):
+        raise BadInput(f"{path} cannot be read; check its permissions")
+    return path.stat().st_size
+
+
+def _unique(files: list[InputFile]) -> None:
+    seen: dict[str, Path] = {}
+    for file in files:
+        if file.name in seen:
+            raise BadInput(f"{seen[file.name]} and {file.path} have the same name {file.name!r}; rename one of them")
+        seen[file.name] = file.path
+
+
+def _name(given: list[Path]) -> str:
+    """A dataset name: the one file or folder itself, or the folder that several have in common."""
+    if len(given) == 1:
+        return given[0].name or "dataset"
+    return Path(os.path.commonpath([path.parent for path in given])).name or "dataset"
+
+
+def _check_keys(asked: Request) -> None:
+    if "/" in asked.dataset:
+        raise BadInput(f"the dataset name {asked.dataset!r} has a slash; choose another with --name")
+    try:
+        keys.check(asked.ready_key)
+        for file in asked.files:
+            asked.key(file)
+    except keys.BadKey as error:
+        raise BadInput(f"{error}, or choose another dataset name with --name") from None

@@ -1,0 +1,110 @@
+"""The `tilery` command: wires the commands together and turns how things ended into exit codes.
+
+0 succeeded, 1 failed, 2 bad input (also wrong usage), 3 partial, 130 stopped by ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cli.control import pause, redo, redrive, resume, stop
+from cli.drop import drop
+from cli.get import get
+from cli.logs import logs
+from cli.run import run
+from cli.runs import runs, show
+from cli.text import err
+from cli.up import up
+from tilery.outcomes import BadInput, Outcome
+
+app = typer.Typer(
+    name="tilery",
+    help="Drop big spatial data into a folder; get classified, detected and merged products back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"tilery {installed('tilery')}")
+        raise typer.Exit(0)
+
+
+HERE = "On this machine"
+BOTH = "The twin (--root DIR) or AWS (--stack NAME)"
+for command in (run, up):
+    app.command(rich_help_panel=HERE)(command)
+for command in (drop, get, runs, show, logs, stop, redrive, redo, pause, resume):
+    app.command(rich_help_panel=BOTH)(command)
+
+
+@app.command(rich_help_panel="AWS")
+def preflight(
+    stack_environment: Annotated[
+        str, typer.Argument(metavar="[ENVIRONMENT]", help="The settings to deploy: dev or prod.")
+    ] = "dev",
+) -> None:
+    """Check before `cdk deploy`: credentials, bootstrap, Docker, quotas; say what to do for each."""
+    from cli import preflight as checks
+
+    raise typer.Exit(checks.run(stack_environment))
+
+
+def invoke(arguments: list[str] | None = None) -> int:
+    """Run one command line; returns its exit code. Errors of a known kind are one sentence on stderr, never a traceback."""
+    try:
+        app(args=arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except Outcome as error:
+        _say(str(error))
+        return 2 if isinstance(error, BadInput) else 1
+    except Exception as error:
+        sentence = _cloud_sentence(error)
+        if sentence is None:
+            raise
+        _say(sentence)
+        return 1
+    return 0
+
+
+def main() -> None:
+    """The entry point of the `tilery` script."""
+    sys.exit(invoke())
+
+
+def _say(sentence: str) -> None:
+    err().print(f"error: {sentence}", markup=False, style="red")
+
+
+def _cloud_sentence(error: Exception) -> str | None:
+    """A sentence for the errors that AWS or the network answer with; None for anything else."""
+    if type(error).__module__.partition(".")[0] not in ("botocore", "boto3"):
+        return None
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+    match error:
+        case NoCredentialsError():
+            return "there are no AWS credentials here; log in (`aws sso login`) or set AWS_PROFILE"
+        case NoRegionError():
+            return "no AWS region is chosen; set AWS_REGION to the region of the stack"
+        case ClientError():
+            return f"AWS answered {error.response['Error']['Code']}: {error.response['Error']['Message']}"
+        case BotoCoreError():
+            return f"the service could not be reached: {error}"
+        case _:
+            return None
+
+
+if __name__ == "__main__":
+    main()

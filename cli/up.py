@@ -1,0 +1,107 @@
+"""`tilery up`: the twin with a watched drop folder, until ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cli.inputs import check_tenant
+from cli.options import Root, Tenant
+from cli.target import TwinTarget, twin_root
+from cli.text import err, out
+from tilery import registry
+from tilery.outcomes import BadInput
+
+README = "README.md"
+
+
+def up(
+    root: Root = None,
+    tenant: Tenant = "local",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of the Step Functions API; 0 takes a free one.")
+    ] = 0,
+) -> None:
+    """Start the twin with a watched drop folder. Put files in it; ctrl-C stops, and the next start goes on from there."""
+    check_tenant(tenant)
+    folder = twin_root(root)
+    running = TwinTarget(folder).url()
+    if running:
+        raise BadInput(f"a twin runs in {folder} already, at {running}; use it, or choose another folder with --root")
+    folders = make_drop_folders(folder, tenant)
+    asyncio.run(_serve(folder, folders, port))
+
+
+def make_drop_folders(root: Path, tenant: str) -> dict[str, Path]:
+    """A drop folder per workload, each with a README that says what to put there; workload -> folder."""
+    folders = {}
+    for workload in registry.names():
+        folder = root / "drop" / tenant / workload
+        folder.mkdir(parents=True, exist_ok=True)
+        text = readme(workload, root, tenant)
+        path = folder / README
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+        folders[workload] = folder
+    return folders
+
+
+def readme(workload: str, root: Path, tenant: str) -> str:
+    """What to put into the drop folder of a workload, and what comes back where."""
+    kind = registry.options(workload)
+    options = "\n".join(
+        f"| `{name}` | `{json.dumps(field.get_default(call_default_factory=True), default=str)}` | {field.description or ''} |"
+        for name, field in sorted(kind.model_fields.items())
+    )
+    about = " ".join((registry.load(workload).__doc__ or "").strip().split("\n\n")[0].split())
+    return f"""# Drop folder of `{workload}`
+
+{about}
+
+It reads {", ".join(f"`{suffix}`" for suffix in registry.suffixes(workload))}.
+
+- **One file**: put it here. It starts at once.
+- **Several files as one dataset**: make a folder here, put the files in it, and last an empty file `_READY.json` (or
+  `{{"options": {{"KEY": VALUE}}}}`).
+
+Products come to `{root}/results/{tenant}/{workload}/NAME/RUN/`; `latest.json` beside it names the newest run.
+See `tilery runs --root {root}`.
+
+| option | default | |
+|---|---|---|
+{options}
+"""
+
+
+async def _serve(root: Path, folders: dict[str, Path], port: int) -> None:
+    from twin.twin import Twin
+
+    console = err()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    async with Twin(root, watch=True, port=port, on_event=lambda event: console.print(say(event), markup=False)) as twin:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for workload, folder in folders.items():
+            table.add_row(f"drop {workload}", str(folder))
+        table.add_row("results", str(root / "results"))
+        table.add_row("API", twin.url)
+        shown = out()
+        shown.print(table)
+        shown.print("Put files into a drop folder. Ctrl-C stops; the next start goes on from there.")
+        await stopped.wait()
+    console.print("Stopped. Runs that were going on continue with the next `tilery up`.")
+
+
+def say(event: Any) -> str:
+    """One line of what happened in the twin."""
+    return str(event)
