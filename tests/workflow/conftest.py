@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.spine import SUMS, Spine, environment
+from tests.toys import SUMS, environment
+from tests.workflow.spine import Spine
 from tilery import registry
 
 

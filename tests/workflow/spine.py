@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
-
 from tilery import keys
-from tilery.registry import EXTRA
 from tilery.store.directory import DirectoryStore
 from twin.twin import Twin
 
 T = TypeVar("T")
-SUMS = {EXTRA: json.dumps({"sums": "tests.toys.sums:Sums"})}
 
 
 @dataclass
@@ -102,11 +97,3 @@ class Outcome:
     def events(self) -> list[str]:
         found = [json.loads(self.store.get(entry.key)) for entry in self.store.list("ledger/acme/") if self.run_id in entry.key]
         return [event["event"] for event in sorted(found, key=lambda event: event["at"])]
-
-
-@contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in values.items():
-            patch.setenv(name, value)
-        yield

@@ -1,0 +1,127 @@
+"""The plan-work-check loop without any state machine: the library alone does a run from drop to product."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.toys import SUMS, environment
+from tilery import keys, manifest, publishing, registry, sizing, stages, whole, worker
+from tilery.outcomes import BadInput, Incomplete, Outcome
+from tilery.store import open_store
+from tilery.store.port import Store
+
+NUMBERS = "\n".join(str(number) for number in range(1, 61)).encode()
+TOTAL = sum(number * number for number in range(1, 61))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with environment({**SUMS, "TILERY_STORE": (tmp_path / "root").as_uri()}):
+        registry.load.cache_clear()
+        yield open_store("acme")
+
+
+def drop(store: Store, options: dict[str, object], dataset: str = "set") -> str:
+    store.put(f"drop/acme/sums/{dataset}/a.txt", NUMBERS)
+    key = f"drop/acme/sums/{dataset}/{keys.READY}"
+    store.put(key, json.dumps({"options": options}).encode())
+    entry = store.head(key)
+    assert entry is not None
+    return manifest.receive(store, "drop", key, entry.version).run_id
+
+
+def work(store: Store, run_id: str, redriven: bool = False) -> None:
+    """What the pipeline machine does."""
+    run = stages.read_run(store, "acme", run_id)
+    while (plan := stages.plan(store, run, worker.planning_work)).stage != "publish":
+        for _ in range(2):
+            for job in stages.read_lines(store, plan.jobs):
+                try:
+                    worker.run_job(store, "acme", run_id, plan.stage, job["key"])
+                except Outcome:
+                    continue
+            again = stages.check(store, run, plan.stage, plan.round, redriven)
+            if again is None:
+                break
+            plan, redriven = again, False
+
+
+def total(store: Store, run_id: str) -> int:
+    record = publishing.publish(store, "acme", run_id)
+    folder = keys.result("acme", "sums", record.dataset, run_id)
+    return int(json.loads(store.get(f"{folder}/sums.json"))[0]["scaled"])
+
+
+@pytest.mark.parametrize("lines", [1, 7, 60, 1000])
+def test_any_tiling_gives_the_same_product(store: Store, lines: int) -> None:
+    run_id = drop(store, {"lane": "fargate", "lines": lines})
+    sizing.size(store, "acme", run_id)
+    work(store, run_id)
+    assert total(store, run_id) == TOTAL
+
+
+def test_the_whole_lane_gives_the_same_product(store: Store) -> None:
+    run_id = drop(store, {"lane": "lambda"})
+    sizing.size(store, "acme", run_id)
+    whole.whole(store, "acme", run_id)
+    assert total(store, run_id) == TOTAL
+
+
+def test_doing_everything_twice_changes_nothing(store: Store) -> None:
+    run_id = drop(store, {"lane": "fargate"})
+    for _ in range(2):
+        sizing.size(store, "acme", run_id)
+        work(store, run_id)
+        assert total(store, run_id) == TOTAL
+    calls = [entry for entry in store.list("work/acme/process/") if "/calls/" in entry.key]
+    assert len(calls) == 6
+
+
+def test_a_missing_item_is_incomplete_and_a_redrive_goes_round_with_only_it(store: Store) -> None:
+    run_id = drop(store, {"lane": "fargate", "fail": {"f0-4": "error"}, "once": True})
+    sizing.size(store, "acme", run_id)
+    with pytest.raises(Incomplete, match="1 of 6 process items are not done: f0-4: f0-4 was told to fail"):
+        work(store, run_id)
+    work(store, run_id, redriven=True)
+    assert total(store, run_id) == TOTAL
+
+
+def test_bad_input_found_by_a_worker_stays_bad_input(store: Store) -> None:
+    run_id = drop(store, {"lane": "fargate", "fail": {"f0-4": "BadInput"}})
+    sizing.size(store, "acme", run_id)
+    with pytest.raises(BadInput, match="f0-4 was told to fail"):
+        work(store, run_id)
+
+
+def test_holes_change_the_fingerprint_of_later_stages_so_a_whole_run_never_reuses_them(store: Store) -> None:
+    partial = drop(store, {"lane": "fargate", "fail": {"f0-4": "error"}, "tolerate": 50, "once": True})
+    sizing.size(store, "acme", partial)
+    work(store, partial)
+    hole = sum(number * number for number in range(41, 51))
+    assert total(store, partial) == TOTAL - hole
+    again = manifest.redo(store, "acme", partial, {"tolerate": 0})
+    sizing.size(store, "acme", again.run_id)
+    work(store, again.run_id)
+    assert total(store, again.run_id) == TOTAL
+
+
+def test_a_redo_from_a_stage_does_that_stage_again(store: Store) -> None:
+    first = drop(store, {"lane": "fargate"})
+    sizing.size(store, "acme", first)
+    work(store, first)
+    again = manifest.redo(store, "acme", first, {}, from_stage="process")
+    sizing.size(store, "acme", again.run_id)
+    work(store, again.run_id)
+    calls = [entry for entry in store.list("work/acme/process/") if "/calls/" in entry.key]
+    assert len(calls) == 12
+
+
+def test_a_replaced_input_is_refused(store: Store) -> None:
+    run_id = drop(store, {"lane": "fargate"})
+    store.put("drop/acme/sums/set/a.txt", b"1\n2\n")
+    with pytest.raises(BadInput, match=r"a\.txt was replaced after the run had been asked for"):
+        sizing.size(store, "acme", run_id)
