@@ -1,13 +1,33 @@
 """The object-store port: what Tilery needs from S3, and all that it may use of it.
 
 Keys are full keys that start with their area (`drop/`, `work/`, `results/`, `ledger/`); an adapter maps areas to buckets
-or to folders. Writes are atomic: an object is there whole or not at all.
+or to folders. Writes are atomic: an object is there whole or not at all. Every method raises `keys.BadKey` for a key that
+`keys.check` refuses or that lies in no area.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
+
+from tilery import keys
+
+AREAS = ("drop", "work", "results", "ledger")
+
+
+def area(key: str) -> str:
+    """The area of a checked key; `keys.BadKey` if there is none."""
+    first, slash, _ = keys.check(key).partition("/")
+    if first not in AREAS or not slash:
+        raise keys.BadKey(f"the key {key!r} is in no area; keys start with {', '.join(name + '/' for name in AREAS)}")
+    return first
+
+
+def area_of_prefix(prefix: str) -> str:
+    """The area of a listing's prefix, which ends with one `/`; else `keys.BadKey`."""
+    if not prefix.endswith("/"):
+        raise keys.BadKey(f"the prefix {prefix!r} must end with '/', so that 'a/b/' does not list 'a/bc'")
+    return area(prefix + "x")
 
 
 class NotFound(Exception):
@@ -49,10 +69,6 @@ class Span:
 Segment = bytes | Span
 
 
-class Writer(BinaryIO):
-    """A sequential writer from `Store.writer`; closing without an exception publishes the object atomically."""
-
-
 class Store(Protocol):
     """Everything the library does with objects. All methods may raise `NotFound`, `Changed` or `outcomes.Transient`."""
 
@@ -71,7 +87,10 @@ class Store(Protocol):
         """Write only if there is nothing at `key`; False if there was."""
 
     def writer(self, key: str, *, size_hint: int = 0) -> AbstractContextManager[BinaryIO]:
-        """A streaming writer of bounded memory; `size_hint` (bytes) scales the part size. Discarded on an exception."""
+        """A streaming writer of bounded memory that cannot seek; published on a clean exit, discarded on an exception.
+
+        `size_hint` (bytes, an upper guess) scales the part size; without one an object on S3 can have 156 GiB.
+        """
 
     def upload(self, path: str, key: str) -> None:
         """Put a local file of any size."""
@@ -86,7 +105,10 @@ class Store(Protocol):
         """The object's entry, or None."""
 
     def compose(self, key: str, segments: Iterable[Segment]) -> None:
-        """Write an object from literal bytes and spans of others; on S3 no copied byte passes through the caller."""
+        """Write an object from literal bytes and spans of others; see `parts` for what S3 copies by itself.
+
+        A span must lie inside its object, else `Changed`.
+        """
 
     def digest(self, key: str, *, version: str = "") -> Digest:
         """A digest of the content: read on a directory, the stored checksum on S3 where there is one."""
