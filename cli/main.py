@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -42,9 +43,11 @@ def options(
 
 HERE = "On this machine"
 BOTH = "The twin (--root DIR) or AWS (--stack NAME)"
-for command in (run, up):
+on_this_machine: tuple[Callable[..., None], ...] = (run, up)
+on_both: tuple[Callable[..., None], ...] = (drop, get, runs, show, logs, stop, redrive, redo, pause, resume)
+for command in on_this_machine:
     app.command(rich_help_panel=HERE)(command)
-for command in (drop, get, runs, show, logs, stop, redrive, redo, pause, resume):
+for command in on_both:
     app.command(rich_help_panel=BOTH)(command)
 
 

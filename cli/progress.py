@@ -10,16 +10,13 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from tilery import stages
 from tilery.store.port import NotFound, Store
-
-if TYPE_CHECKING:
-    from mypy_boto3_stepfunctions import SFNClient
 
 WORDS = {
     "Size the drop": "reading headers",
@@ -66,7 +63,7 @@ class Step:
 class Watch:
     """Looks at one run, again and again; each look costs two or three small calls."""
 
-    stepfunctions: SFNClient
+    stepfunctions: Any
     store: Store
     arn: str
     tenant: str
@@ -97,7 +94,7 @@ class Watch:
                 maxResults=100,
                 reverseOrder=True,
                 includeExecutionData=True,
-                **more,  # type: ignore[arg-type]
+                **more,
             )
             fresh = [dict(event) for event in page["events"] if event["id"] > self._seen]
             news += fresh

@@ -83,9 +83,8 @@ async def _run(asked: Request, folder: Path) -> tuple[products.Ended, Path]:
 async def _follow(twin: Twin, store: Store, asked: Request, key: str, run_id: str, display: Display) -> None:
     """Drop, and show progress until the run has ended."""
     answer = await twin.drop(key)
-    why = getattr(answer, "why", "")
-    if why:
-        raise BadInput(f"the drop was ignored: {why}")
+    if not answer.started:
+        raise BadInput(f"the drop was ignored: {answer.why}")
     target = TwinTarget(Path(twin.root))
     watch = Watch(target.stepfunctions, store, target.execution_arn(asked.workload, run_id), asked.tenant, run_id)
     looking = asyncio.create_task(_look(watch, display))

@@ -7,15 +7,12 @@ import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cli.options import DEFAULT_ROOT
 from tilery import names
 from tilery.outcomes import BadInput, Transient
 from tilery.store.port import Store
-
-if TYPE_CHECKING:
-    from mypy_boto3_stepfunctions import SFNClient
 
 REGION = "us-east-1"
 """The twin's region; it is only a label."""
@@ -33,7 +30,7 @@ class Target(ABC):
 
     @property
     @abstractmethod
-    def stepfunctions(self) -> SFNClient:
+    def stepfunctions(self) -> Any:
         """A client of the Step Functions API; `Transient` if the twin is not running."""
 
     @abstractmethod
@@ -68,7 +65,7 @@ class TwinTarget(Target):
         return open_directory(self.root)
 
     @cached_property
-    def stepfunctions(self) -> SFNClient:
+    def stepfunctions(self) -> Any:
         url = self.url()
         if not url:
             raise Transient(f"no twin is running in {self.root}; start it with `tilery up --root {self.root}`, then try again")
@@ -128,12 +125,11 @@ class StackTarget(Target):
 
     @cached_property
     def store(self) -> Store:
-        return open_buckets(self.output("DropBucket"), self.output("WorkBucket"), self.output("ResultsBucket"))
+        return open_buckets(self.session, self.output("DropBucket"), self.output("WorkBucket"), self.output("ResultsBucket"))
 
     @cached_property
-    def stepfunctions(self) -> SFNClient:
-        client: SFNClient = self.session.client("stepfunctions")
-        return client
+    def stepfunctions(self) -> Any:
+        return self.session.client("stepfunctions")
 
     def machine_arn(self, workload: str) -> str:
         return self.output(f"{workload.capitalize()}Machine")
@@ -158,12 +154,12 @@ def twin_root(root: Path | None) -> Path:
     return inner if not (folder / "twin").is_dir() and (inner / "twin").is_dir() else folder
 
 
-def twin_client(url: str) -> SFNClient:
+def twin_client(url: str) -> Any:
     """A Step Functions client of the twin at this address."""
     import boto3
     from botocore.config import Config
 
-    client: SFNClient = boto3.client(
+    return boto3.client(
         "stepfunctions",
         endpoint_url=url,
         region_name=REGION,
@@ -171,7 +167,6 @@ def twin_client(url: str) -> SFNClient:
         aws_secret_access_key="twin",
         config=Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=60, inject_host_prefix=False),
     )
-    return client
 
 
 def open_directory(root: Path) -> Store:
@@ -181,11 +176,11 @@ def open_directory(root: Path) -> Store:
     return DirectoryStore(root)
 
 
-def open_buckets(drop: str, work: str, results: str) -> Store:
-    """The store on S3, with the caller's own credentials."""
+def open_buckets(session: Any, drop: str, work: str, results: str) -> Store:
+    """The store on S3, with the caller's own credentials. The ledger lives in the results bucket."""
     from tilery.store.s3 import S3Store
 
-    return S3Store(drop=drop, work=work, results=results)
+    return S3Store({"drop": drop, "work": work, "results": results, "ledger": results}, session)
 
 
 def _alive(pid: int) -> bool:

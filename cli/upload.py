@@ -15,12 +15,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tilery.outcomes import BadInput
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 MIB = 1024 * 1024
 SMALL = 16 * MIB
@@ -47,7 +44,7 @@ def part_size(size: int) -> int:
 class Upload:
     """One file on its way to one key of a bucket."""
 
-    s3: S3Client
+    s3: Any
     path: Path
     bucket: str
     key: str
@@ -76,7 +73,7 @@ class Upload:
             if error.response["Error"]["Code"] in ("404", "403", "NoSuchKey"):
                 return False
             raise
-        stored = head.get("ChecksumSHA256", "")
+        stored = str(head.get("ChecksumSHA256", ""))
         if head["ContentLength"] != size or not stored:
             return False
         part = self.part_bytes or part_size(size)
@@ -108,7 +105,7 @@ class Upload:
             Bucket=self.bucket,
             Key=self.key,
             UploadId=upload_id,
-            MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+            MultipartUpload={"Parts": parts},
         )
         note.unlink(missing_ok=True)
 

@@ -314,7 +314,7 @@ def _cell(value: object) -> str:
         case float():
             return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
         case list() | tuple():
-            return ", ".join(_cell(part) for part in value)
+            return ", ".join(_cell(part) for part in value) or "-"
         case None:
             return "-"
         case _:
