@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tilery.outcomes import BadInput
 
@@ -24,6 +24,15 @@ SMALL = 16 * MIB
 """Bytes; smaller files go up in one request."""
 _MOST_PARTS = 9000
 _COPY_BLOCK = 8 * MIB
+
+
+class SentPart(TypedDict):
+    """A part as S3 wants it named when the upload is completed."""
+
+    PartNumber: int
+    ETag: str
+    ChecksumSHA256: str
+
 
 Sent = Callable[[int], None]
 """Told how many more bytes are there (sent now or found)."""
@@ -77,7 +86,7 @@ class Upload:
         if head["ContentLength"] != size or not stored:
             return False
         part = self.part_bytes or part_size(size)
-        sums = [self._sum(number, part, size) for number in range(1, _parts(size, part) + 1)]
+        sums = [_sha256(self._read(number, part)) for number in range(1, _parts(size, part) + 1)]
         if size <= part:
             return stored == sums[0]
         whole = hashlib.sha256(b"".join(base64.b64decode(value) for value in sums)).digest()
@@ -86,7 +95,9 @@ class Upload:
     def _put(self) -> None:
         with self.path.open("rb") as file:
             data = file.read()
-        self.s3.put_object(Bucket=self.bucket, Key=self.key, Body=data, ChecksumSHA256=_sha256(data))
+        self.s3.put_object(
+            Bucket=self.bucket, Key=self.key, Body=data, ChecksumAlgorithm="SHA256", ChecksumSHA256=_sha256(data)
+        )
         self.sent(len(data))
 
     def _multipart(self, before: os.stat_result, part: int) -> None:
@@ -94,9 +105,7 @@ class Upload:
         upload_id, there = self._begin(note, before, part)
         numbers = range(1, _parts(before.st_size, part) + 1)
         with ThreadPoolExecutor(self.threads) as pool:
-            parts = list(
-                pool.map(lambda number: self._part(upload_id, number, part, before.st_size, there.get(number)), numbers)
-            )
+            parts = list(pool.map(lambda number: self._part(note, upload_id, number, part, there.get(number)), numbers))
         after = self.path.stat()
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             self._forget(note, upload_id)
@@ -109,55 +118,52 @@ class Upload:
         )
         note.unlink(missing_ok=True)
 
-    def _begin(self, note: Path, file: os.stat_result, part: int) -> tuple[str, dict[int, dict[str, Any]]]:
-        """The upload's id and the parts that S3 already has; a new upload if there is none for this very file."""
+    def _begin(self, note: Path, file: os.stat_result, part: int) -> tuple[str, dict[int, SentPart]]:
+        """The upload's id and each part that S3 already has; a new upload if there is none for this very file.
+
+        A part counts when S3 lists it under the ETag that it answered when we sent it, together with its checksum.
+        """
         facts = {"size": file.st_size, "mtime_ns": file.st_mtime_ns, "part": part}
-        try:
-            noted = json.loads(note.read_text())
-        except FileNotFoundError:
-            noted = None
-        if noted is not None:
-            there = self._listed(noted["upload_id"])
-            if there is not None and noted["file"] == facts:
-                return noted["upload_id"], there
-            if there is not None:
-                self._forget(note, noted["upload_id"])
+        begun, sent = _read_note(note)
+        if begun is not None:
+            listed = self._listed(begun["upload_id"])
+            if listed is not None and begun["file"] == facts:
+                return begun["upload_id"], {n: sent[n] for n, tag in listed.items() if n in sent and sent[n]["ETag"] == tag}
+            if listed is not None:
+                self._forget(note, begun["upload_id"])
         created = self.s3.create_multipart_upload(Bucket=self.bucket, Key=self.key, ChecksumAlgorithm="SHA256")
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"upload_id": created["UploadId"], "bucket": self.bucket, "key": self.key, "file": facts}))
+        note.write_text(
+            json.dumps({"upload_id": created["UploadId"], "bucket": self.bucket, "key": self.key, "file": facts}) + "\n"
+        )
         return created["UploadId"], {}
 
-    def _listed(self, upload_id: str) -> dict[int, dict[str, Any]] | None:
-        """Part number -> what S3 says of it; None if the upload no longer exists."""
+    def _listed(self, upload_id: str) -> dict[int, str] | None:
+        """Part number -> ETag of the parts that S3 has; None if the upload no longer exists."""
         try:
             pages = self.s3.get_paginator("list_parts").paginate(Bucket=self.bucket, Key=self.key, UploadId=upload_id)
-            return {part["PartNumber"]: dict(part) for page in pages for part in page.get("Parts", [])}
+            return {part["PartNumber"]: part["ETag"] for page in pages for part in page.get("Parts", [])}
         except self.s3.exceptions.NoSuchUpload:
             return None
 
-    def _part(self, upload_id: str, number: int, part: int, size: int, there: dict[str, Any] | None) -> dict[str, Any]:
-        data = self._read(number, part, size)
+    def _part(self, note: Path, upload_id: str, number: int, part: int, there: SentPart | None) -> SentPart:
+        """Send one part, unless S3 has exactly these bytes already."""
+        data = self._read(number, part)
         checksum = _sha256(data)
-        if there is None or there.get("ChecksumSHA256") != checksum or there["Size"] != len(data):
-            there = dict(
-                self.s3.upload_part(
-                    Bucket=self.bucket, Key=self.key, UploadId=upload_id, PartNumber=number, Body=data, ChecksumSHA256=checksum
-                )
+        if there is None or there["ChecksumSHA256"] != checksum:
+            answer = self.s3.upload_part(
+                Bucket=self.bucket, Key=self.key, UploadId=upload_id, PartNumber=number, Body=data, ChecksumSHA256=checksum
             )
+            there = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+            with note.open("a") as lines:
+                lines.write(json.dumps(there) + "\n")
         self.sent(len(data))
-        return {"PartNumber": number, "ETag": there["ETag"], "ChecksumSHA256": checksum}
+        return there
 
-    def _read(self, number: int, part: int, size: int) -> bytes:
-        start = (number - 1) * part
+    def _read(self, number: int, part: int) -> bytes:
         with self.path.open("rb") as file:
-            file.seek(start)
-            data = file.read(min(part, size - start))
-        if len(data) != min(part, size - start):
-            raise BadInput(f"{self.path} became shorter while it was uploaded; run the command again when it is complete")
-        return data
-
-    def _sum(self, number: int, part: int, size: int) -> str:
-        return _sha256(self._read(number, part, size))
+            file.seek((number - 1) * part)
+            return file.read(part)
 
     def _forget(self, note: Path, upload_id: str) -> None:
         self.s3.abort_multipart_upload(Bucket=self.bucket, Key=self.key, UploadId=upload_id)
@@ -194,6 +200,23 @@ def copy(source: Path, target: Path, incoming: Path, sent: Sent) -> None:
 def same_file(source: Path, target: Path) -> bool:
     """Whether `target` already holds exactly what `source` holds."""
     return target.is_file() and target.stat().st_size == source.stat().st_size and filecmp.cmp(source, target, shallow=False)
+
+
+def _read_note(note: Path) -> tuple[dict[str, Any] | None, dict[int, SentPart]]:
+    """What the note of an unfinished upload says: how it began, and the parts that arrived. A torn last line is left out."""
+    try:
+        lines = note.read_text().splitlines()
+        begun = json.loads(lines[0])
+    except (FileNotFoundError, IndexError, json.JSONDecodeError):
+        return None, {}
+    parts: dict[int, SentPart] = {}
+    for line in lines[1:]:
+        try:
+            part = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        parts[part["PartNumber"]] = part
+    return begun, parts
 
 
 def _parts(size: int, part: int) -> int:
