@@ -188,18 +188,21 @@ class Display:
 
     def _show_bar(self, bars: Progress, step: Step) -> None:
         if self._shown is None or self._shown.words != step.words:
-            self._close_bar(bars)
+            self._close_bar(bars, finished=not step.ended or step.status == "SUCCEEDED")
             self._task = None if step.ended else bars.add_task(step.words, total=step.total or None)
         if self._task is not None:
             bars.update(self._task, total=step.total or None, completed=step.done)
         if step.ended:
-            self._close_bar(bars)
+            self._close_bar(bars, finished=step.status == "SUCCEEDED")
 
-    def _close_bar(self, bars: Progress) -> None:
-        if self._task is not None:
+    def _close_bar(self, bars: Progress, *, finished: bool) -> None:
+        """Stop the present bar; one that did not get to its end stays where it is."""
+        if self._task is None:
+            return
+        if finished:
             total = (self._shown.total if self._shown else 0) or 1
             bars.update(self._task, total=total, completed=total)
-            bars.stop_task(self._task)
+        bars.stop_task(self._task)
 
     def _show_line(self, step: Step) -> None:
         percent = 100 * step.done // step.total if step.total else 0
