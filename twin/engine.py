@@ -290,9 +290,7 @@ class Engine:
             header, counts = live.header, live.counts
         else:
             header, _, counts = load_map_run(self._map_run_path(arn))
-        named = {
-            name.lower().replace("_o", "O"): counts[name] for name in ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "ABORTED")
-        }
+        named = {name.lower(): counts[name] for name in ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "ABORTED")}
         done = counts["SUCCEEDED"] if header["status"] == "SUCCEEDED" else 0
         tally = {**named, "timedOut": counts["TIMED_OUT"], "total": header["total"], "resultsWritten": done}
         return {
@@ -401,9 +399,7 @@ class Engine:
         definition = (self.folder / "definitions" / f"{info.definition}.json").read_text(encoding="utf-8")
         flow: dict[str, Json] = json.loads(definition)
         machine = Machine(info.machine_arn, info.machine, definition, info.kind, info.start, info.definition, flow)
-        run = self._open(arn, info.name, machine)
-        # A killed run may have journaled the end of a map's children but not that of the map: the fold holds both.
-        return run
+        return self._open(arn, info.name, machine)
 
     def _launch(self, run: Run) -> ExecutionInfo:
         self._live[run.execution.arn] = run

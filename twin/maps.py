@@ -30,6 +30,7 @@ INLINE_CONCURRENCY = 40
 DISTRIBUTED_CONCURRENCY = 1000
 """What `MaxConcurrency` 0 means here; AWS runs up to 10,000 children, a single machine gains nothing from more."""
 
+THRESHOLD = "States.ExceedToleratedFailureThreshold"
 UNSUCCESSFUL = ("FAILED", "TIMED_OUT", "ABORTED")
 SUCCEEDED = Scope(status="SUCCEEDED", finished=True)
 """Stands for every finished child of a map run, so that a million items cost a million references."""
@@ -146,7 +147,8 @@ async def _run_inline(interpreter: Interpreter, block: Block, state: State) -> J
     except StateFailure as failure:
         interpreter.emit(scope, block.path, "MapStateFailed", error=failure.error, cause=failure.cause)
         raise
-    interpreter.emit(scope, block.path, "MapStateSucceeded")
+    if not scope.attempt.map_done:
+        interpreter.emit(scope, block.path, "MapStateSucceeded")
     return [scope.child(index).input for index in range(len(items))]
 
 
@@ -167,12 +169,13 @@ class MapRun:
     def failed(self) -> int:
         return self.counts["FAILED"] + self.counts["TIMED_OUT"]
 
-    def tolerates(self) -> bool:
-        """False once more children failed than the thresholds allow; without a threshold no failure is allowed."""
+    def check_tolerance(self) -> None:
+        """Raise once more children failed than the thresholds allow; without a threshold no failure is allowed."""
         count, percentage, total = self.header["toleratedCount"], self.header["toleratedPercentage"], self.header["total"]
         if count is None and percentage is None:
-            return self.failed == 0
-        return (count is None or self.failed <= count) and (percentage is None or self.failed * 100 <= percentage * total)
+            count = 0
+        if (count is not None and self.failed > count) or (percentage is not None and self.failed * 100 > percentage * total):
+            raise StateFailure(THRESHOLD, "The specified tolerated failure threshold was exceeded")
 
     def child(self, index: int) -> Scope:
         return self.root.attempt.children.setdefault(index, Scope())
@@ -287,10 +290,7 @@ async def _run_children(interpreter: Interpreter, block: Block, state: State, ru
 
     async def work(numbered: tuple[int, Json]) -> None:
         await _run_child(interpreter, state, run, numbered[0], select, numbered[1])
-        if not run.tolerates():
-            raise StateFailure(
-                "States.ExceedToleratedFailureThreshold", "The specified tolerated failure threshold was exceeded"
-            )
+        run.check_tolerance()
 
     def mark_failing() -> None:
         run.failing = True
@@ -299,14 +299,11 @@ async def _run_children(interpreter: Interpreter, block: Block, state: State, ru
     at_once = min(run.header["maxConcurrency"] or DISTRIBUTED_CONCURRENCY, DISTRIBUTED_CONCURRENCY, len(items) - sum(ended))
     todo = ((index, item) for index, item in items if run.child(index).status in (None, "RUNNING"))
     try:
-        if not run.tolerates():
-            raise StateFailure(
-                "States.ExceedToleratedFailureThreshold", "The specified tolerated failure threshold was exceeded"
-            )
+        run.check_tolerance()
         await fan_out(todo, work, at_once, mark_failing)
         output = _results(interpreter, block, state, run)
     except StateFailure as failure:
-        if failure.error == "States.ExceedToleratedFailureThreshold" and "ResultWriter" in state:
+        if failure.error == THRESHOLD and "ResultWriter" in state:
             _results(interpreter, block, state, run)
         _note(interpreter, run, "MapRunFailed", status="FAILED", stopDate=clock.now())
         interpreter.emit(scope, path, "MapRunFailed", error=failure.error, cause=failure.cause)
@@ -316,10 +313,11 @@ async def _run_children(interpreter: Interpreter, block: Block, state: State, ru
             _note(interpreter, run, "MapRunAborted", status="ABORTED", stopDate=clock.now())
             interpreter.emit(scope, path, "MapRunAborted")
         raise
-    _note(interpreter, run, "MapRunSucceeded", status="SUCCEEDED", stopDate=clock.now())
-    run.journal.sync()
-    interpreter.emit(scope, path, "MapRunSucceeded")
-    interpreter.emit(scope, path, "MapStateSucceeded")
+    if not scope.attempt.map_done:
+        _note(interpreter, run, "MapRunSucceeded", status="SUCCEEDED", stopDate=clock.now())
+        run.journal.sync()
+        interpreter.emit(scope, path, "MapRunSucceeded")
+        interpreter.emit(scope, path, "MapStateSucceeded")
     return output
 
 

@@ -39,6 +39,7 @@ class Attempt:
     token: str | None = None
     submitted: bool = False
     map_started: bool = False
+    map_done: bool = False
     map_run: str | None = None
     children: dict[int, Scope] = field(default_factory=dict)
 
@@ -111,6 +112,8 @@ class Scope:
             self.retry_at, self.attempt = record["until"], Attempt()
         elif kind == "MapStateStarted":
             attempt.map_started = True
+        elif kind == "MapStateSucceeded":
+            attempt.map_done = True
         elif kind == "MapRunStarted":
             attempt.map_run = record["mapRunArn"]
         elif kind == "MapRunRedriven":
