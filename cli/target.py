@@ -180,7 +180,8 @@ def open_buckets(session: Any, drop: str, work: str, results: str) -> Store:
     """The store on S3, with the caller's own credentials. The ledger lives in the results bucket."""
     from tilery.store.s3 import S3Store
 
-    return S3Store({"drop": drop, "work": work, "results": results, "ledger": results}, session)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    return S3Store({"drop": drop, "work": work, "results": results, "ledger": results}, session, endpoint=endpoint)
 
 
 def _alive(pid: int) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 
 SHORT = 8
+PIPE_WIDTH = 400
+"""Columns of a table that is not read in a terminal."""
 STATUS_STYLE = {
     "RUNNING": "cyan",
     "SUCCEEDED": "green",
@@ -20,8 +23,8 @@ STATUS_STYLE = {
 
 
 def out() -> Console:
-    """The console of results (made anew, so that a redirected stdout is honoured)."""
-    return Console(highlight=False, soft_wrap=True)
+    """The console of results (made anew, so that a redirected stdout is honoured). In a pipe nothing is folded."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def err() -> Console:
