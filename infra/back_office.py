@@ -1,0 +1,52 @@
+"""What the functions around the pipeline may do with AWS besides tenant data: tell, look, and answer."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+
+from infra.nanoservices import Nanoservices
+from infra.permissions import statement
+from infra.settings import Settings
+from infra.storage import Storage
+from infra.workflows import STATEMACHINES, execution_arn, machine_arn, map_labels, pipeline_name
+
+LOOK = ["states:DescribeExecution", "states:GetExecutionHistory", "states:ListMapRuns"]
+
+
+def allow_back_office(functions: Nanoservices, *, settings: Settings, storage: Storage, topic: sns.Topic) -> None:
+    """Grant by computed ARNs: a role that named the machine itself would close a cycle."""
+    stack = cdk.Stack.of(functions)
+    machines = [pipeline_name(settings.prefix, workload) for workload in settings.workloads]
+    machine_arns = [machine_arn(stack, name) for name in machines]
+    executions = [execution_arn(stack, f"{name}:*") for name in machines]
+    labels = map_labels(STATEMACHINES / "pipeline.asl.json")
+    children = [execution_arn(stack, f"{name}/{label}:*") for name in machines for label in labels]
+    map_runs = [
+        stack.format_arn(
+            service="states",
+            resource="mapRun",
+            resource_name=f"{name}/{label}:*",
+            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+        )
+        for name in machines
+        for label in labels
+    ]
+    control = functions.control
+    answer = ["states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"]
+    control["gate"].add_to_role_policy(statement(answer, machine_arns))
+    for name in ("explain", "watchdog"):
+        control[name].add_to_role_policy(statement(LOOK, executions + children))
+        control[name].add_to_role_policy(statement(["states:DescribeMapRun", "states:ListExecutions"], map_runs))
+        control[name].add_to_role_policy(statement(["batch:DescribeJobs", "batch:ListJobs"], ["*"]))
+    control["watchdog"].add_to_role_policy(statement(["states:ListExecutions"], machine_arns))
+    control["watchdog"].add_to_role_policy(statement(["s3:ListBucketMultipartUploads"], [storage.drop.bucket_arn]))
+    publishers = [data["publish"] for data in functions.data.values()]
+    for function in (control["explain"], control["watchdog"], *publishers):
+        _tell(function, topic, storage)
+
+
+def _tell(function: lambda_.Function, topic: sns.Topic, storage: Storage) -> None:
+    function.add_to_role_policy(statement(["sns:Publish"], [topic.topic_arn]))
+    function.add_to_role_policy(statement(["kms:Decrypt", "kms:GenerateDataKey"], [storage.key.key_arn]))
