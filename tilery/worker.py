@@ -23,7 +23,7 @@ from tilery.run import Run
 from tilery.stages import Link
 from tilery.store import open_store
 from tilery.store.port import Changed, NotFound, Store
-from tilery.workload import Item, Work, Workload
+from tilery.workload import Done, Item, StageName, Work, Workload
 
 log = logging.getLogger("tilery.worker")
 
@@ -50,9 +50,15 @@ def make_work(store: Store, run: Run, link: Link, links: list[Link], scratch: Pa
         stage=link.name,
         folders={before.name: before.folder for before in links[: links.index(link) + 1]},
         missing={before.name: frozenset(before.missing) for before in links},
+        finished=lambda stage: _finished(store, links, stage),
         scratch=scratch,
         device=on,
     )
+
+
+def _finished(store: Store, links: list[Link], stage: StageName) -> list[Done]:
+    link = next(link for link in links if link.name == stage)
+    return stages.done_items(store, link, stages.last_round(store, link))
 
 
 def planning_work(store: Store, run: Run, link: Link, links: list[Link]) -> Work[Any]:

@@ -80,6 +80,8 @@ class Work(Generic[O]):
     """An empty local folder, deleted after the item."""
     missing: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Stage -> ids of tolerated holes in the stages before."""
+    finished: Callable[[StageName], list[Done]] = lambda stage: []
+    """The finished items of a stage before this one, in order."""
     device: str = "cpu"
     """`cpu` or `gpu`, decided by the worker and said in the run record."""
     progress: Callable[[float], None] = lambda share: None

@@ -9,6 +9,7 @@ Source: ASPRS LAS 1.4-R15, "Coordinate reference systems"; OGC GeoTIFF 1.1.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from tilery.workloads.pointcloud.las_header import LasFile
 USER_ID = "LASF_Projection"
 WKT, KEYS, DOUBLES, TEXT = 2112, 34735, 34736, 34737
 LARGEST_WKT = 1 << 20
+_VERTICAL_UNIT = re.compile(
+    r'(?:VERT_CS|VERTCRS|VERTICALCRS)\[.*?(?:LENGTHUNIT|UNIT)\["[^"]*",\s*([0-9.]+(?:[eE][-+]?\d+)?)', re.DOTALL
+)
 WKT_IS_MEANT = 0b1_0000
 
 
@@ -63,6 +67,12 @@ class Crs:
             return float(self.system.linear_units_factor[1])
         except CRSError:
             return 1.0
+
+    @property
+    def metres_per_height_unit(self) -> float:
+        """Metres in one unit of z: of the vertical CRS where the file has one, else the unit of x and y, as is the custom."""
+        found = _VERTICAL_UNIT.search(self.wkt or "")
+        return float(found[1]) if found else self.metres_per_unit
 
     def same_as(self, other: Crs) -> bool:
         """Whether both mean the same system (two files without any do)."""

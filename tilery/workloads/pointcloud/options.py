@@ -27,7 +27,7 @@ class PointCloudOptions(Options):
     """Options of a point cloud run. Lengths are metres whatever the unit of the CRS."""
 
     tile_area_km2: float = Field(0.5, gt=0, le=100, description="Area of a ground tile (km2); results do not depend on it.")
-    shard_mib: float = Field(32.0, ge=0.01, le=5120, description="Size of a shard (MiB of the file); results do not depend on it.")
+    shard_mib: float = Field(32.0, ge=0.01, le=5120, description="MiB of a file a shard; results do not depend on it.")
     resolution_m: float = Field(1.0, ge=0.05, le=100, description="Cell of the terrain model (m).")
-    fill_m: float = Field(30.0, ge=0, le=500, description="How far (m) the terrain model is interpolated over voids; nodata beyond.")
+    fill_m: float = Field(30.0, ge=0, le=500, description="How far (m) voids are interpolated; nodata beyond.")
     ground: GroundOptions = Field(GroundOptions(), description="Parameters of the ground filter.")

@@ -153,13 +153,14 @@ def _records(store: Store, a: tuple[Source, LasFile], b: tuple[Source, LasFile])
     columns = _columns(file)
     counts: dict[str, int] = {}
     firsts: dict[str, int] = {}
-    mask = np.full(file.point_size, 0xFF, np.uint8)
-    mask[15 if file.point_format < 6 else 16] = 0b1110_0000 if file.point_format < 6 else 0
+    at, bits = (15, np.uint8(0b1_1111)) if file.point_format < 6 else (16, np.uint8(0xFF))
     for first, one, other in _pairs(_all(store, *a), _all(store, *b)):
-        rows = [np.ascontiguousarray(batch).view(np.uint8).reshape(-1, file.point_size) for batch in (one, other)]
-        if np.array_equal(rows[0], rows[1]):
+        rows, others = (np.ascontiguousarray(batch).view(np.uint8).reshape(-1, file.point_size) for batch in (one, other))
+        others = others.copy()
+        others[:, at] = (others[:, at] & ~bits) | (rows[:, at] & bits)
+        if np.array_equal(rows, others):
             continue
-        wrong: NDArray[np.bool_] = ((rows[0] ^ rows[1]) & mask) != 0
+        wrong: NDArray[np.bool_] = rows != others
         for name, (start, stop) in columns.items():
             points = np.flatnonzero(wrong[:, start:stop].any(axis=1))
             if len(points):

@@ -1,0 +1,52 @@
+"""Sizes a drop of point clouds from headers, VLRs and chunk tables alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tilery.outcomes import BadInput
+from tilery.run import Source
+from tilery.store.port import Store
+from tilery.workload import Item, Sizing
+from tilery.workloads.pointcloud.crs import Crs, common_crs, read_crs
+from tilery.workloads.pointcloud.las_header import LasFile, read_las
+from tilery.workloads.pointcloud.options import PointCloudOptions
+from tilery.workloads.pointcloud.shards import shards_of
+
+READERS = 16
+WHOLE_BYTES_A_POINT = 120
+"""Measured peak of the whole lane on autzen (benchmarks/README.md), with a fixed part for the libraries."""
+WHOLE_FIXED_MIB = 400.0
+
+
+def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Sizing:
+    """Points, shards and coordinate system of all files. Raises `BadInput` naming the file."""
+    with ThreadPoolExecutor(READERS) as pool:
+        files = list(pool.map(lambda source: read_las(store, source), sources))
+        systems = list(pool.map(lambda pair: read_crs(store, *pair), zip(sources, files, strict=True)))
+    crs = common_crs([(file.name, system) for file, system in zip(files, systems, strict=True)])
+    if crs.geographic:
+        raise BadInput(f"{files[0].name} is in degrees; reproject it to a map projection (metres or feet) first")
+    points = sum(file.count for file in files)
+    target = int(options.shard_mib * 2**20)
+    items: list[Item] = [
+        {"work": shard.count, **shard.as_json()}
+        for number, file in enumerate(files)
+        for shard in shards_of(file, number, target, least_bytes=min(target, 16 << 20))
+    ]
+    return Sizing(
+        work=points,
+        items=items,
+        counts={"files": len(files), "points": points, "shards": len(items)},
+        facts={"crs": crs.wkt, "unit_m": crs.metres_per_unit, "z_unit_m": crs.metres_per_height_unit},
+        warnings=_warnings(files, systems),
+        memory_mib=WHOLE_FIXED_MIB + points * WHOLE_BYTES_A_POINT / 2**20,
+    )
+
+
+def _warnings(files: list[LasFile], systems: list[Crs]) -> list[str]:
+    said = [system.warning for system in systems if system.warning]
+    said += [f"{file.name} is read in one piece, which is slower: {file.slow}" for file in files if file.slow]
+    if all(system.wkt is None for system in systems):
+        said.append("no file says its coordinate system; metres are assumed, and the terrain model has none")
+    return said
