@@ -16,6 +16,7 @@ from pathlib import Path
 
 import tilery
 from tilery import names
+from twin.engine import Kind
 from twin.jobs import JobDefinition
 from twin.lambdas import FunctionSpec
 from twin.services import DEAD_LETTER_QUEUE
@@ -133,7 +134,7 @@ class Deployment:
             "LargerLanes": names.jsonata_object(names.larger_lanes(lanes)),
         }
 
-    def machines(self) -> list[tuple[str, str, str]]:
+    def machines(self) -> list[tuple[str, str, Kind]]:
         """(name, definition before substitution, kind) of every state machine."""
         folder = CODE / "statemachines"
         pipeline = (folder / "pipeline.asl.json").read_text(encoding="utf-8")
