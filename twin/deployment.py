@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tilery
-from tilery import names
+from tilery import names, registry
 from twin.engine import Kind
 from twin.jobs import JobDefinition
 from twin.lambdas import FunctionSpec
@@ -24,7 +24,7 @@ from twin.services import DEAD_LETTER_QUEUE
 CODE = Path(tilery.__file__).resolve().parents[1]
 """The folder with tilery, functions, containers and statemachines."""
 ARN = "arn:aws:{service}:local:000000000000:{rest}"
-KEPT = ("TILERY_RECORD",)
+KEPT = ("TILERY_RECORD", registry.EXTRA)
 """Settings of ours that the twin's own environment hands on."""
 CONTROL_MODULES = [
     "boto3",
@@ -81,7 +81,11 @@ class Deployment:
 
     def preload(self) -> dict[str, list[str]]:
         """What each zygote imports: the control functions' modules, or a workload with everything that its verbs use."""
-        return {"control": CONTROL_MODULES, **{workload: [*DATA_MODULES, *_modules(workload)] for workload in self.workloads}}
+        light = [registry.known()[workload].partition(":")[0] for workload in self.workloads]
+        return {
+            "control": [*CONTROL_MODULES, *light],
+            **{workload: [*DATA_MODULES, *_modules(workload)] for workload in self.workloads},
+        }
 
     def job_definitions(self) -> list[JobDefinition]:
         """One per workload and Batch lane."""
@@ -196,6 +200,15 @@ def _command() -> list[str]:
     return [sys.executable, str(entrypoint), *command] if entrypoint.exists() else command
 
 
+def _module(workload: str) -> str:
+    """The module of a workload's class: light, since its heavy parts are imported by its verbs."""
+    return registry.known()[workload].partition(":")[0]
+
+
 def _modules(workload: str) -> Iterable[str]:
-    package = importlib.import_module(f"tilery.workloads.{workload}")
-    return [package.__name__, *(module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))]
+    """That module and all others of its package."""
+    module = _module(workload)
+    package = importlib.import_module(module.rpartition(".")[0])
+    if not package.__name__.startswith("tilery.workloads."):
+        return [module]
+    return [module, *(found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))]

@@ -35,7 +35,7 @@ HOST_LOST = "Host EC2 (instance twin) terminated."
 EXITED = "Essential container in task exited"
 
 RETRY_STRATEGY: dict[str, Any] = {
-    "Attempts": 3,
+    "Attempts": 5,
     "EvaluateOnExit": [
         {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
         {"OnReason": "CannotPullContainerError:*", "Action": "RETRY"},

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar, ClassVar
 
 from tilery import keys, names, registry
 from tilery.outcomes import BadInput
@@ -49,18 +49,24 @@ BUCKET = "drop"
 class Accepted:
     """An upload that has a run. `new` is false when the same upload had started it before."""
 
+    started: ClassVar[bool] = True
     key: str
     run_id: str
     execution_arn: str
     new: bool = True
+    why: str = ""
+    started: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
     """An upload that starts no run, and why."""
 
+    started: ClassVar[bool] = False
     key: str
     why: str
+    run_id: str = ""
+    started: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,10 @@ class Twin:
         info = await self.engine.wait(self.execution_arn(run_id))
         await self.explained()
         return info
+
+    async def redrive(self, run_id: str) -> None:
+        """Let a failed run go on from where it failed."""
+        await self.engine.redrive(self.execution_arn(run_id))
 
     def execution_arn(self, run_id: str) -> str:
         """The execution of a run, of whatever workload. Raises `ExecutionDoesNotExist`."""

@@ -134,7 +134,7 @@ def test_a_job_whose_process_was_taken_away_runs_again(tmp_path: Path) -> None:
 def test_a_job_that_is_taken_away_again_and_again_fails_after_the_last_attempt(tmp_path: Path) -> None:
     async def body(jobs: Jobs) -> None:
         detail = await failure(jobs, job("import os; os.kill(os.getpid(), 9)"))
-        assert len(detail["Attempts"]) == 3
+        assert len(detail["Attempts"]) == 5
 
     run(tmp_path, body)
 
