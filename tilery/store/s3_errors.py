@@ -4,19 +4,20 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from obstore.exceptions import GenericError, PermissionDeniedError
 
 from tilery.outcomes import Transient
 from tilery.store.port import Changed, NotFound
 
+CODE = re.compile(r"<Code>(\w+)</Code>")
 STATUS = re.compile(r"status code: (\d{3})")
 TRY_AGAIN = {408, 429}
 
 
 @contextmanager
 def plain_errors(key: str, *, reading: bool = False) -> Iterator[None]:
-    """Raise `NotFound`, `Changed` or `Transient` in place of the clients' errors; what is a defect passes as it is.
+    """Raise `NotFound`, `Changed`, `Transient` or `PermissionError` for the clients' errors; a defect passes as it is.
 
     A denied read counts as `NotFound`: that is how S3 answers for a missing key to who may not list.
     """
@@ -25,36 +26,47 @@ def plain_errors(key: str, *, reading: bool = False) -> Iterator[None]:
     except FileNotFoundError as error:  # obstore's NotFoundError is this built-in
         raise _missing(key, str(error)) from error
     except PermissionDeniedError as error:
-        if not reading or ("AccessDenied" not in str(error) and "<Code>" in str(error)):
+        found = CODE.search(str(error))
+        raise _denied(key, found[1] if found else "AccessDenied", reading) from error
+    except (GenericError, OSError) as error:  # obstore's writer raises OSError
+        text = str(error)
+        if "S3 error" not in text:
             raise
-        raise NotFound(f"there is no object at {key}, or this role may not read it") from error
-    except GenericError as error:
-        status = STATUS.search(str(error))
-        if status is None or _passing(int(status[1])) or "<Code>RequestTimeout<" in str(error):
-            raise Transient(
-                f"the object store did not answer for {key}; trying again may help: {_first_line(error)}"
-            ) from error
-        if "<Code>InvalidRange<" in str(error):
-            raise Changed(f"{key} is shorter than the range asked of it; it changed after the run began") from error
+        status = STATUS.search(text)
+        if status is None or _passing(int(status[1])) or "<Code>RequestTimeout<" in text:
+            raise _no_answer(key, text.splitlines()[0]) from error
+        if past_the_end(error):
+            raise Changed(f"{key} is shorter than it was when the run began") from error
         raise
-    except HTTPClientError as error:  # connection refused, reset, timed out
-        raise Transient(f"the object store did not answer for {key}; trying again may help: {error}") from error
+    except (HTTPClientError, ConnectionError) as error:
+        raise _no_answer(key, str(error)) from error
     except ClientError as error:
-        code, status_code = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if status_code == 404:
+        code, number = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if number == 404:
             raise _missing(key, code) from error
-        if reading and code in ("403", "AccessDenied"):
-            raise NotFound(f"there is no object at {key}, or this role may not read it") from error
-        if _passing(status_code) or code in ("RequestTimeout", "SlowDown", "Throttling"):
-            raise Transient(f"the object store did not answer for {key}; trying again may help: {error}") from error
+        if number == 403:
+            raise _denied(key, "AccessDenied" if code == "403" else code, reading) from error
+        if _passing(number) or code in ("RequestTimeout", "SlowDown", "Throttling"):
+            raise _no_answer(key, str(error)) from error
         if code == "InvalidRange":
-            raise Changed(f"{key} or a part of it is shorter than it was when the run began") from error
+            raise Changed(f"{key} is shorter than it was when the run began") from error
         raise
 
 
-def past_the_end(error: GenericError) -> bool:
+def past_the_end(error: Exception) -> bool:
     """Whether S3 refused a range because the object ends before it starts."""
     return "<Code>InvalidRange<" in str(error)
+
+
+def _no_answer(key: str, why: str) -> Transient:
+    return Transient(f"the object store did not answer for {key}; trying again may help: {why}")
+
+
+def _denied(key: str, code: str, reading: bool) -> Exception:
+    """A HEAD request is answered without a code; other codes than AccessDenied are about the credentials, not the key."""
+    if reading and code == "AccessDenied":
+        return NotFound(f"there is no object at {key}, or this role may not read it")
+    return PermissionError(f"S3 refused access to {key} ({code}); check the role's policy and its credentials")
 
 
 def _missing(key: str, answer: str) -> Exception:
@@ -69,7 +81,3 @@ def _missing(key: str, answer: str) -> Exception:
 
 def _passing(status: int) -> bool:
     return status >= 500 or status in TRY_AGAIN
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
