@@ -330,6 +330,7 @@ class _Zygote:
         self._guardian.remove(self._process.pid)
         if self._forked is not None and not self._forked.done():
             self._forked.set_exception(_failure("Runtime.ExitError", "Runtime exited without providing a reason", "-"))
+            self._forked.exception()  # seen, also when whoever waited was cancelled
         for exited in self._exits.values():
             exited.set_result(-signal.SIGKILL)
         self._exits.clear()

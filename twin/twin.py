@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, ClassVar, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from tilery import keys, names, registry
 from tilery.outcomes import BadInput
@@ -49,7 +49,6 @@ BUCKET = "drop"
 class Accepted:
     """An upload that has a run. `new` is false when the same upload had started it before."""
 
-    started: ClassVar[bool] = True
     key: str
     run_id: str
     execution_arn: str
@@ -62,7 +61,6 @@ class Accepted:
 class Ignored:
     """An upload that starts no run, and why."""
 
-    started: ClassVar[bool] = False
     key: str
     why: str
     run_id: str = ""
