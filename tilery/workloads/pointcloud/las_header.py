@@ -323,7 +323,7 @@ class _Reader:
         points = [points for points, _ in entries]
         if vlr.chunk_size != laz.VARIABLE:
             filled = -(-count // vlr.chunk_size)
-            held = sum(size > 0 for size in sizes)
+            held = sum(size >= vlr.record_size for size in sizes)
             if filled > held:
                 raise self.refuse(
                     f"is cut off: its header says {count:,} points and its chunk table has room for {held * vlr.chunk_size:,}"

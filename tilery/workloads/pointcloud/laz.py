@@ -113,7 +113,7 @@ def parse_chunk_table(data: bytes, vlr: LaszipVlr, most: int) -> list[tuple[int,
     if version != 0 or count > most:
         raise Corrupt(f"the chunk table claims version {version} and {count} chunks")
     if count == 0:
-        return []
+        raise Corrupt("its chunk table is empty")
     entries: list[tuple[int, int]] = guarded(lambda: lazrs.read_chunk_table_only(io.BytesIO(data), lazrs.LazVlr(vlr.data)))
     return entries
 
@@ -128,23 +128,22 @@ def format_chunk_table(chunks: Sequence[tuple[int, int]], vlr: LaszipVlr) -> byt
 def decode(data: bytes, chunks: Sequence[tuple[int, int]], vlr: LaszipVlr, fields: int = EVERYTHING) -> NDArray[np.uint8]:
     """Decode a run of whole chunks to the bytes of their records.
 
-    `chunks` are (points, bytes) with true counts; `fields` is a lazrs selection, obeyed by layered files only (others
-    decode whole; a field left out holds each chunk's first value). Uses all cores. Raises `Corrupt`.
+    `chunks` are (points, bytes) with true counts, none empty; `fields` is a lazrs selection, obeyed by layered files only
+    (others decode whole; a field left out holds each chunk's first value). Uses all cores. Raises `Corrupt`.
     """
     if sum(size for _, size in chunks) != len(data):
         raise Corrupt("the data ends before the chunk does")
     records = np.zeros(sum(points for points, _ in chunks) * vlr.record_size, np.uint8)
-    filled = [(points, size) for points, size in chunks if points]
-    if any(size < vlr.record_size for _, size in filled):
+    if any(size < vlr.record_size or not points for points, size in chunks):
         raise Corrupt("a chunk is shorter than one record")
-    if filled:
+    if chunks:
         selection = lazrs.DecompressionSelection(fields)
-        guarded(lambda: lazrs.decompress_points_with_chunk_table(data, vlr.data, records, filled, selection))
+        guarded(lambda: lazrs.decompress_points_with_chunk_table(data, vlr.data, records, list(chunks), selection))
     return records
 
 
 def encode(records: NDArray[np.uint8], counts: Sequence[int], vlr: LaszipVlr) -> tuple[bytes, list[tuple[int, int]]]:
-    """Encode the bytes of records as chunks of `counts` points: the chunk bodies one after another, and (points, bytes).
+    """Encode the bytes of records as chunks of `counts` points, none 0: the chunks one after another, and (points, bytes).
 
     With chunks of fixed size every count but the last must be that size: then the bytes are those that compressing the
     whole file would have given, since chunks do not depend on each other.
@@ -152,9 +151,9 @@ def encode(records: NDArray[np.uint8], counts: Sequence[int], vlr: LaszipVlr) ->
     size = vlr.record_size
     if sum(counts) * size != records.size:
         raise ValueError(f"{records.size} bytes are not {sum(counts)} records of {size} bytes")
-    full = [count for count in counts if count]
+    full = list(counts)
     if not full:
-        return b"", [(0, 0) for _ in counts]
+        return b"", []
     out = io.BytesIO()
     compressor = lazrs.ParLasZipCompressor(out, lazrs.LazVlr(vlr.data))
     if vlr.chunk_size == VARIABLE:
@@ -168,5 +167,4 @@ def encode(records: NDArray[np.uint8], counts: Sequence[int], vlr: LaszipVlr) ->
     written = out.getvalue()
     (table_at,) = struct.unpack_from("<q", written)
     sizes = [length for _, length in parse_chunk_table(written[table_at:], vlr, len(full) + 1)]
-    encoded = iter(sizes)
-    return written[8:table_at], [(count, next(encoded) if count else 0) for count in counts]
+    return written[8:table_at], list(zip(full, sizes, strict=True))

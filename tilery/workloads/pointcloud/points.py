@@ -87,16 +87,25 @@ def batches(file: LasFile, shard: Shard, points: int = BATCH_POINTS) -> Iterator
 def decode_chunks(file: LasFile, chunks: list[Chunk], data: bytes, fields: int = EVERYTHING) -> NDArray[np.uint8]:
     """The bytes of the records of a run of chunks, from its bytes. Raises `BadInput` naming the first broken chunk."""
     assert file.laszip is not None
+    base = chunks[0].start
+    if any(not chunk.points for chunk in chunks):
+        chunks = [chunk for chunk in chunks if chunk.points]
+        data = b"".join(data[chunk.start - base : chunk.stop - base] for chunk in chunks)
+        if not chunks:
+            return np.zeros(0, np.uint8)
     try:
         return laz.decode(data, sizes_of(chunks), file.laszip, fields)
     except laz.Corrupt as why:
-        base, broken = chunks[0].start, chunks[0]
+        broken = chunks[0]
+        at = 0
         for chunk in chunks:
+            size = chunk.stop - chunk.start
             try:
-                laz.decode(data[chunk.start - base : chunk.stop - base], sizes_of([chunk]), file.laszip, fields)
+                laz.decode(data[at : at + size], sizes_of([chunk]), file.laszip, fields)
             except laz.Corrupt:
                 broken = chunk
                 break
+            at += size
         number = file.chunks.index(broken)
         raise BadInput(
             f"{file.name} is damaged: chunk {number} of {len(file.chunks)} (bytes {broken.start:,} to {broken.stop:,}) "

@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Sequence
+from itertools import groupby
 from typing import BinaryIO
 
 import lazrs
@@ -84,7 +85,22 @@ def rewrite_shard(
 
 
 def rewrite_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels) -> tuple[bytes, list[ChunkSize]]:
-    """A run of LAZ chunks with new labels: spliced where the format is layered, else coded again."""
+    """A run of LAZ chunks with new labels: spliced where the format is layered, else coded again.
+
+    A chunk without points (some writers end with one) is copied.
+    """
+    body, sizes, base = b"", list[ChunkSize](), chunks[0].start
+    at = 0
+    for filled, run in groupby(chunks, key=lambda chunk: chunk.points > 0):
+        same = list(run)
+        part = data[same[0].start - base : same[-1].stop - base]
+        points = sum(chunk.points for chunk in same)
+        new = _rewrite_filled(file, same, part, labels[at : at + points]) if filled else (part, sizes_of(same))
+        body, sizes, at = body + new[0], sizes + new[1], at + points
+    return body, sizes
+
+
+def _rewrite_filled(file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels) -> tuple[bytes, list[ChunkSize]]:
     assert file.laszip is not None
     if file.laszip.layered:
         try:
@@ -98,6 +114,7 @@ def encode_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Label
     """Decode a run of chunks, relabel it, and code it again at the same boundaries."""
     assert file.laszip is not None
     records = relabelled(file, decode_chunks(file, chunks, data), labels)
+    check_codable(file, records)
     return laz.encode(records, [chunk.points for chunk in chunks], file.laszip)
 
 
@@ -108,7 +125,6 @@ def splice_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Label
     originals = [
         split_chunk(data[chunk.start - chunks[0].start : chunk.stop - chunks[0].start], vlr.record_size, layers, chunk.points)
         for chunk in chunks
-        if chunk.points
     ]
     donor_vlr = skeleton_vlr(vlr)
     bare = _skeleton(laz.decode(data, sizes_of(chunks), vlr, laz.XY_AND_RETURNS), vlr.record_size, labels)
@@ -116,12 +132,8 @@ def splice_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Label
 
     parts: list[bytes] = []
     sizes: list[ChunkSize] = []
-    at, following = 0, iter(originals)
-    for points, length in donor_sizes:
-        if not points:
-            sizes.append((0, 0))
-            continue
-        first, layer_sizes, bodies = next(following)
+    at = 0
+    for (first, layer_sizes, bodies), (points, length) in zip(originals, donor_sizes, strict=True):
         _, _, donor_bodies = split_chunk(donor[at : at + length], RECORD_SIZES[6], POINT14_LAYERS, points)
         classification = donor_bodies[CLASSIFICATION_LAYER]
         head = bytearray(first)
@@ -190,6 +202,21 @@ def check_labels(file: LasFile, labels: Labels, count: int) -> None:
         )
 
 
+def check_codable(file: LasFile, records: NDArray[np.uint8]) -> None:
+    """Raises `BadInput` for records that lazrs 0.8.2 codes wrongly: waveforms of more than one scanner channel.
+
+    What it writes for them neither lazrs nor laszip can decode (a test says when that changes). Splicing is not affected.
+    """
+    if file.laszip is None or all(item.kind != WAVEPACKET14 for item in file.laszip.items):
+        return
+    channels = records.reshape(-1, file.point_size)[:, BITS_BYTE + 1] & CHANNEL_BITS
+    if channels.any():
+        raise BadInput(
+            f"{file.name} has waveforms of several scanner channels and chunks that must be coded again, which would damage "
+            "them. Write it again with a recent laszip, so that its chunks can be found, or drop it uncompressed."
+        )
+
+
 def _skeleton(records: NDArray[np.uint8], record_size: int, labels: Labels) -> NDArray[np.uint8]:
     rows = records.reshape(-1, record_size)
     bare = np.zeros((len(rows), RECORD_SIZES[6]), np.uint8)
@@ -212,6 +239,7 @@ def _rewrite_stream(
         left = 0
         for first, records in iter_records(store, source, file, shard):
             new = relabelled(file, records.view(np.uint8), labels[first - shard.first :][: len(records)])
+            check_codable(file, new)
             at = 0
             while at < len(records):
                 while not left:
@@ -225,11 +253,13 @@ def _rewrite_stream(
         coded.seek(0)
         (table_at,) = struct.unpack("<q", coded.read(8))
         coded.seek(table_at)
-        sizes = iter([size for _, size in laz.parse_chunk_table(coded.read(), vlr, len(counts) + 1) if size])
+        sizes = [size for _, size in laz.parse_chunk_table(coded.read(), vlr, len(counts) + 1)]
+        filled = [count for count in counts if count]
+        stop = 8 + sum(sizes[: len(filled)])  # lazrs ends variable chunks with one that is empty
         coded.seek(8)
-        for start in range(8, table_at, COPY_BYTES):
-            out.write(coded.read(min(COPY_BYTES, table_at - start)))
-    return tuple((count, next(sizes) if count else 0) for count in counts)
+        for start in range(8, stop, COPY_BYTES):
+            out.write(coded.read(min(COPY_BYTES, stop - start)))
+    return tuple(zip(filled, sizes, strict=False))
 
 
 def _full_chunks(count: int, size: int) -> Sequence[int]:

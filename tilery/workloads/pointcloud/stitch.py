@@ -87,8 +87,8 @@ class _Layout:
     def places(self) -> dict[int, copc.Place]:
         """Old offset of each chunk -> (new offset, new size)."""
         starts = accumulate((size for _, size in self.chunks), initial=self.points_start)
-        pairs = zip(self.file.chunks, starts, self.chunks, strict=False)
-        return {old.start: (start, size) for old, start, (points, size) in pairs if points}
+        new = [(start, size) for start, (points, size) in zip(starts, self.chunks, strict=False) if points]
+        return dict(zip((chunk.start for chunk in self.file.chunks if chunk.points), new, strict=True))
 
 
 def moved_head(file: LasFile, layout: _Layout) -> bytes:
