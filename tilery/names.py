@@ -66,7 +66,7 @@ BATCH_LANES = {
 }
 
 JOB_TIMEOUT_S = 6 * 3600
-JOB_COMMAND = ["python", "-m", "tilery.worker"]
+JOB_COMMAND = ["python", "-m", "containers.entrypoint"]
 """What a container runs; the twin replaces `python` by its own interpreter."""
 
 

@@ -1,27 +1,24 @@
 """Works through one packed job: every item is tried, each leaves its own marker, finished ones are skipped.
 
-The same loop runs in the Lambda functions tile, merge and finish, and in a Batch container as `python -m tilery.worker
-TENANT RUN STAGE JOB`.
+The same loop runs in the Lambda functions tile, merge and finish, and in a Batch container (containers/entrypoint.py).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tilery import device, keys, ledger, outcomes, registry, stages
+from tilery import device, keys, ledger, registry, stages
 from tilery.options import parse
 from tilery.outcomes import BadInput, Outcome, OutOfMemory, Transient
 from tilery.run import Run
 from tilery.stages import Link
-from tilery.store import open_store
 from tilery.store.port import Changed, NotFound, Store
 from tilery.workload import Done, Item, StageName, Work, Workload
 
@@ -148,23 +145,3 @@ def _with_values(store: Store, link: Link, links: list[Link], item: Item) -> Ite
 def _mark_failed(store: Store, link: Link, item: Item, failure: Outcome) -> None:
     body = {"item": item["id"], "error": type(failure).__name__, "sentence": str(failure), "at": ledger.now()}
     store.put(keys.join(link.folder, "failed", f"{item['id']}.json"), json.dumps(body, sort_keys=True).encode())
-
-
-def main(arguments: Sequence[str], stop: Callable[[], bool] = lambda: False) -> int:
-    """Run one job from the command line; returns the exit code of its outcome."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
-    if len(arguments) != 4:
-        print("usage: python -m tilery.worker TENANT RUN STAGE JOB", file=sys.stderr)
-        return outcomes.BadInput.exit_code
-    tenant, run_id, stage, job = arguments
-    try:
-        result = run_job(open_store(tenant), tenant, run_id, stage, job, stop)
-    except Outcome as failure:
-        log.error("%s: %s", type(failure).__name__, failure)
-        return failure.exit_code
-    log.info("job done: %s", result)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

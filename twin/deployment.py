@@ -194,10 +194,8 @@ def available_lanes() -> tuple[str, ...]:
 
 
 def _command() -> list[str]:
-    """What a container runs, with this interpreter; through the image's entry point where there is one."""
-    command = [sys.executable, *names.JOB_COMMAND[1:]]
-    entrypoint = CODE / "containers" / "entrypoint.py"
-    return [sys.executable, str(entrypoint), *command] if entrypoint.exists() else command
+    """What a container runs, with this interpreter."""
+    return [sys.executable, *names.JOB_COMMAND[1:]]
 
 
 def _module(workload: str) -> str:

@@ -11,9 +11,16 @@ from typing import Any, TypeVar
 
 from tilery import keys
 from tilery.store.directory import DirectoryStore
-from twin.twin import Twin
+from twin.twin import Accepted, Twin
 
 T = TypeVar("T")
+
+
+async def dropped(twin: Twin, key: str) -> Accepted:
+    """Raise the upload event of a key that must start (or find) a run."""
+    answer = await twin.drop(key)
+    assert isinstance(answer, Accepted), answer
+    return answer
 
 
 @dataclass
@@ -45,8 +52,7 @@ class Spine:
         """Raise the upload event of a key, wait for its run."""
 
         async def act(twin: Twin) -> Outcome:
-            accepted = await twin.drop(key)
-            assert accepted.started, accepted.why
+            accepted = await dropped(twin, key)
             await twin.wait(accepted.run_id)
             return self.outcome(accepted.run_id)
 
@@ -95,5 +101,6 @@ class Outcome:
 
     @property
     def events(self) -> list[str]:
+        """Names of the run's ledger events, in the order of their moments (equal moments: a notice is last)."""
         found = [json.loads(self.store.get(entry.key)) for entry in self.store.list("ledger/acme/") if self.run_id in entry.key]
-        return [event["event"] for event in sorted(found, key=lambda event: event["at"])]
+        return [event["event"] for event in sorted(found, key=lambda event: (event["at"], event["event"].startswith("notice")))]

@@ -5,9 +5,9 @@ import json
 import boto3
 import pytest
 
-from tests.workflow.spine import Outcome, Spine
+from tests.workflow.spine import Outcome, Spine, dropped
 from tilery import gates, manifest
-from twin.twin import Twin
+from twin.twin import Ignored, Twin
 
 NUMBERS = "\n".join(str(number) for number in range(1, 61)).encode()
 TOTAL = sum(number * number for number in range(1, 61))
@@ -43,9 +43,9 @@ def test_the_same_event_twice_is_one_run(spine: Spine) -> None:
     key = spine.put({"a.txt": NUMBERS})
 
     async def twice(twin: Twin) -> tuple[str, str]:
-        first, second = await twin.drop(key), await twin.drop(key)
+        first, second = await dropped(twin, key), await dropped(twin, key)
         await twin.wait(first.run_id)
-        third = await twin.drop(key)
+        third = await dropped(twin, key)
         await twin.wait(third.run_id)
         return first.run_id, second.run_id if second.run_id == third.run_id else ""
 
@@ -106,7 +106,7 @@ def test_a_redrive_repeats_only_what_is_missing(spine: Spine) -> None:
     key = spine.put({"a.txt": NUMBERS}, ready={"options": {**SHARDED, "fail": {"f0-2": "error"}, "once": True}})
 
     async def act(twin: Twin) -> str:
-        accepted = await twin.drop(key)
+        accepted = await dropped(twin, key)
         failed = await twin.wait(accepted.run_id)
         assert failed.status == "FAILED"
         await twin.redrive(accepted.run_id)
@@ -125,7 +125,7 @@ def test_a_redrive_that_fails_again_can_be_redriven_again(spine: Spine) -> None:
     key = spine.put({"a.txt": NUMBERS}, ready={"options": {**SHARDED, "fail": {"f0-2": "error"}}})
 
     async def act(twin: Twin) -> str:
-        accepted = await twin.drop(key)
+        accepted = await dropped(twin, key)
         for _ in range(3):
             assert (await twin.wait(accepted.run_id)).status == "FAILED"
             await twin.redrive(accepted.run_id)
@@ -142,7 +142,7 @@ def test_a_batch_job_that_is_killed_fails_with_its_items_and_a_redrive_mends_it(
     key = spine.put({"a.txt": NUMBERS}, ready={"options": {**SHARDED, "fail": {"f0-3": "kill"}, "once": True}})
 
     async def act(twin: Twin) -> str:
-        accepted = await twin.drop(key)
+        accepted = await dropped(twin, key)
         assert (await twin.wait(accepted.run_id)).status == "FAILED"
         await twin.redrive(accepted.run_id)
         assert (await twin.wait(accepted.run_id)).status == "SUCCEEDED"
@@ -164,7 +164,7 @@ def test_a_paused_run_waits_and_a_resumed_one_goes_on(spine: Spine) -> None:
     async def act(twin: Twin) -> str:
         import asyncio
 
-        accepted = await twin.drop(key)
+        accepted = await dropped(twin, key)
         while not gates.waiting(spine.store, "acme", accepted.run_id):
             await asyncio.sleep(0.05)
         assert gates.waiting(spine.store, "acme", accepted.run_id) == ["process"]
@@ -218,8 +218,8 @@ def test_a_key_of_the_wrong_shape_starts_no_run_and_the_reason_is_said(spine: Sp
     spine.store.put(key, b"1\n")
 
     async def act(twin: Twin) -> str:
-        accepted = await twin.drop(key)
-        assert not accepted.started
-        return accepted.why
+        answer = await twin.drop(key)
+        assert isinstance(answer, Ignored)
+        return answer.why
 
     assert why in spine.on_twin(act)
