@@ -33,11 +33,10 @@ def fill(surface: Any, reach: int, one_sided: bool) -> Any:
     one_sum, one_weight = (xp.zeros(len(where), dtype=xp.int64) for _ in range(2))
     for dy, dx, length in _LINES:
         stride = dy * surface.shape[1] + dx
-        ahead, behind = (_nearest(surface, side * dy, side * dx, reach).ravel()[where] for side in (1, -1))
+        ahead, behind = (_nearest(surface, side * dy, side * dx, reach).ravel()[where].astype(xp.int64) for side in (1, -1))
         sees, seen = ahead <= reach, behind <= reach
         near = flat[xp.where(sees, where + ahead * stride, where)].astype(xp.int64)
         far = flat[xp.where(seen, where - behind * stride, where)].astype(xp.int64)
-        ahead, behind = ahead.astype(xp.int64), behind.astype(xp.int64)
         span = ahead + behind
         both = sees & seen
         weight = xp.where(both, _WEIGHT // (span * span * length), 0)

@@ -1,0 +1,157 @@
+"""The bytes that the shuffle between shards and tiles moves: points of one shard for one tile, and their labels back.
+
+A fragment is a header and five columns, split in bytes of equal place and deflated at the fastest level: positions relative to
+the fragment's own corner (int32 mm), return number and count in one byte, index within the shard (uint32, ascending).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tilery.outcomes import Incomplete
+
+_HEADER = struct.Struct("<4sIIqqqI")
+"""Magic, shard, points, corner x, y, z (mm), CRC-32 of the deflated columns."""
+_MAGIC = b"TFR1"
+_LABELS_HEADER = struct.Struct("<4sIII")
+"""Magic, shard, points, CRC-32."""
+_LABELS_MAGIC = b"TLB1"
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Points of one shard: all columns of equal length."""
+
+    shard: int
+    x: npt.NDArray[np.int64]
+    """Millimetres, as y and z."""
+    y: npt.NDArray[np.int64]
+    z: npt.NDArray[np.int32]
+    returns: npt.NDArray[np.uint8]
+    """Return number in the low four bits, number of returns in the high four."""
+    index: npt.NDArray[np.uint32]
+    """Place of each point within its shard."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def pack_returns(number: npt.NDArray[Any], count: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return number and number of returns (0 to 15 each) in one byte."""
+    return (number.astype(np.uint8) & 15) | ((count.astype(np.uint8) & 15) << 4)
+
+
+def encode(fragment: Fragment) -> bytes:
+    """Raises `ValueError` where columns differ in length or spread over more than int32 mm (2,147 km)."""
+    count = len(fragment)
+    columns = (fragment.x, fragment.y, fragment.z, fragment.returns)
+    if any(len(column) != count for column in columns):
+        raise ValueError("the columns of a fragment must have the same length")
+    corner = [int(column.min()) if count else 0 for column in columns[:3]]
+    body = bytearray()
+    for column, start in zip(columns[:3], corner, strict=True):
+        relative = column.astype(np.int64) - start
+        if count and int(relative.max()) > np.iinfo(np.int32).max:
+            raise ValueError("a fragment spreads over more than 2,147 km")
+        body += _planes(relative.astype("<i4"))
+    body += fragment.returns.astype(np.uint8).tobytes()
+    steps = np.diff(fragment.index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
+    body += _planes(steps)
+    packed = zlib.compress(bytes(body), 1)
+    return _HEADER.pack(_MAGIC, fragment.shard, count, *corner, zlib.crc32(packed)) + packed
+
+
+def decode(data: bytes, name: str) -> Fragment:
+    """The fragment of these bytes; `name` (its key) goes into the error. Raises `Incomplete` where the bytes are damaged."""
+    if len(data) < _HEADER.size or data[:4] != _MAGIC:
+        raise _damaged(name)
+    _, shard, count, x0, y0, z0, crc = _HEADER.unpack_from(data)
+    packed = data[_HEADER.size :]
+    if zlib.crc32(packed) != crc:
+        raise _damaged(name)
+    body = zlib.decompress(packed)
+    if len(body) != 17 * count:
+        raise _damaged(name)
+    x, y, z = (_from_planes(body[4 * count * place : 4 * count * (place + 1)], count) for place in range(3))
+    returns = np.frombuffer(body, dtype=np.uint8, count=count, offset=12 * count)
+    index = np.cumsum(_from_planes(body[13 * count :], count), dtype=np.uint32)
+    return Fragment(
+        shard, x.astype(np.int64) + x0, y.astype(np.int64) + y0, (z.astype(np.int64) + z0).astype(np.int32), returns, index
+    )
+
+
+def join(fragments: Iterable[Fragment]) -> tuple[Fragment, npt.NDArray[np.int64]]:
+    """All points of several fragments (the shard of the result means nothing), and where each fragment starts, plus the end."""
+    parts = list(fragments)
+    if not parts:
+        raise ValueError("nothing to join")
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "z", "returns", "index")]
+    return Fragment(0, *columns), starts
+
+
+def encode_labels(shard: int, index: npt.NDArray[np.uint32], label: npt.NDArray[np.uint8]) -> bytes:
+    """Labels of some points of a shard: their index within it (uint32) and class (uint8)."""
+    if len(index) != len(label):
+        raise ValueError("as many labels as indices are needed")
+    steps = np.diff(index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
+    packed = zlib.compress(_planes(steps) + label.astype(np.uint8).tobytes(), 1)
+    return _LABELS_HEADER.pack(_LABELS_MAGIC, shard, len(index), zlib.crc32(packed)) + packed
+
+
+def decode_labels(data: bytes, name: str) -> tuple[int, npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    """Shard, index and label of `encode_labels`. Raises `Incomplete` where the bytes are damaged."""
+    if len(data) < _LABELS_HEADER.size or data[:4] != _LABELS_MAGIC:
+        raise _damaged(name)
+    _, shard, count, crc = _LABELS_HEADER.unpack_from(data)
+    packed = data[_LABELS_HEADER.size :]
+    if zlib.crc32(packed) != crc:
+        raise _damaged(name)
+    body = zlib.decompress(packed)
+    if len(body) != 5 * count:
+        raise _damaged(name)
+    index = np.cumsum(_from_planes(body[: 4 * count], count), dtype=np.uint32)
+    return shard, index, np.frombuffer(body, dtype=np.uint8, count=count, offset=4 * count)
+
+
+def assemble(shard: int, points: int, parts: Iterable[tuple[str, bytes]]) -> npt.NDArray[np.uint8]:
+    """The labels (uint8, one a point, in the shard's order) from the named bytes of every tile it touches.
+
+    Raises `Incomplete` where a point has no label or more than one, or a part belongs to another shard.
+    """
+    labels = np.zeros(points, dtype=np.uint8)
+    times = np.zeros(points, dtype=np.uint8)
+    for name, data in parts:
+        owner, index, label = decode_labels(data, name)
+        if owner != shard or (len(index) and int(index.max()) >= points):
+            raise Incomplete(f"{name}: these labels are not of shard {shard}; redo the run from the stage tile")
+        again = len(np.unique(index)) != len(index) or bool(times[index].any())
+        if again:
+            raise Incomplete(f"{name}: points of shard {shard} are labelled twice; redo the run from the stage tile")
+        labels[index] = label
+        times[index] = 1
+    missing = points - int(times.sum())
+    if missing:
+        raise Incomplete(f"shard {shard}: {missing:,} of {points:,} points have no label; redrive the run")
+    return labels
+
+
+def _planes(values: npt.NDArray[Any]) -> bytes:
+    """Bytes of equal place together: the high ones are nearly constant and deflate to nothing."""
+    return np.ascontiguousarray(values).view(np.uint8).reshape(-1, 4).T.tobytes()
+
+
+def _from_planes(data: bytes, count: int) -> npt.NDArray[np.uint32]:
+    planes = np.frombuffer(data, dtype=np.uint8).reshape(4, count)
+    return np.ascontiguousarray(planes.T).view("<u4").ravel()
+
+
+def _damaged(name: str) -> Incomplete:
+    return Incomplete(f"{name}: this intermediate object is damaged or cut off; redo the run from the stage that wrote it")
