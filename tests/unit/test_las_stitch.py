@@ -2,6 +2,8 @@
 
 import io
 import struct
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import laspy
@@ -12,8 +14,8 @@ from tests.data import real
 from tests.unit.las_files import las_of, laz_of, random_labels, rewritten, stored, with_labels
 from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud import copc
-from tilery.workloads.pointcloud.las_header import read_las
-from tilery.workloads.pointcloud.shards import shards_of
+from tilery.workloads.pointcloud.las_header import Chunk, read_las
+from tilery.workloads.pointcloud.shards import MOST_BYTES, MOST_SHARDS, shards_of
 from tilery.workloads.pointcloud.stitch import ShardOutput, segments_of
 from tilery.workloads.pointcloud.verify import verify
 
@@ -87,15 +89,28 @@ def test_shards_that_miss_points_are_not_stitched(tmp_path: Path) -> None:
 def test_shards_are_runs_of_whole_chunks_without_gaps(tmp_path: Path) -> None:
     store, source = stored(tmp_path, laz_of(las_of(6, 5_000)))
     file = read_las(store, source)
-    shards = shards_of(file, 3, target_bytes=50_000, least_bytes=50_000)
+    shards = shards_of(file, 3, target_bytes=30_000, least_bytes=30_000)
     assert len(shards) > 2
     assert shards[0].start == file.chunks[0].start
     assert shards[-1].stop == file.chunks[-1].stop
-    for one, following in zip(shards, shards[1:], strict=False):
+    for one, following in pairwise(shards):
         assert (one.stop, one.first + one.count, one.stop_chunk) == (following.start, following.first, following.first_chunk)
     assert sum(shard.count for shard in shards) == 5_000
     assert len({shard.id for shard in shards}) == len(shards)
     assert len(shards_of(file)) == 1
+
+
+@pytest.mark.parametrize(("points", "size"), [(50_000, 350_000), (50_000, 40), (4_000_000, 60_000_000)])
+def test_a_file_of_any_size_has_few_enough_shards_that_s3_can_copy(tmp_path: Path, points: int, size: int) -> None:
+    store, source = stored(tmp_path, laz_of(las_of(6)))
+    first = read_las(store, source).chunks[0].start
+    chunks = tuple(Chunk(points, first + n * size, first + (n + 1) * size) for n in range(60_000))
+    file = replace(read_las(store, source), chunks=chunks, count=60_000 * points)
+    shards = shards_of(file)
+    assert 30 < len(shards) <= MOST_SHARDS
+    assert max(shard.stop - shard.start for shard in shards) <= MOST_BYTES
+    assert sum(shard.count for shard in shards) == file.count
+    assert shards[-1].stop == chunks[-1].stop
 
 
 def test_a_copc_file_stays_one_that_copc_readers_query(tmp_path: Path) -> None:

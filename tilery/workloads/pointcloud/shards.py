@@ -47,7 +47,7 @@ def shards_of(file: LasFile, index: int = 0, target_bytes: int = TARGET_BYTES, l
 
     `target_bytes` is kept within `least_bytes` and 5 GiB, and raised where the file would have more than 9,900 shards.
     """
-    target = max(least_bytes, min(target_bytes, MOST_BYTES), -(-_weight(file) // (MOST_SHARDS // 2)))
+    target = max(least_bytes, min(target_bytes, MOST_BYTES), -(-_weight(file) // (MOST_SHARDS // 2 - 1)))
     if file.slow:
         start, stop = file.offset_to_points + 8, file.points_stop
         return [Shard(_id(index, 0), index, 0, file.count, start, stop, 0, len(file.chunks), streamed=True)]
@@ -63,6 +63,7 @@ def _id(file: int, number: int) -> str:
 
 
 def _weight(file: LasFile) -> int:
+    """At least half of what the shards' weights add up to, since a chunk weighs its bytes or its points."""
     return max(file.points_stop - file.offset_to_points, file.count * BYTES_A_POINT)
 
 
