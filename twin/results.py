@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from twin import journal
 from twin.history import text
 from twin.integrations import Json, Objects
+from twin.journal import Record
 
 if TYPE_CHECKING:
     from twin.maps import MapRun
@@ -30,54 +31,57 @@ def _when(seconds: float) -> str:
     return timestamp(seconds)
 
 
-def _children(run: MapRun) -> Iterator[tuple[str, Json, Json]]:
-    """(status, metadata, output) of each ended child, by item number; the metadata are those of Transformation NONE."""
-    children: dict[int, Json] = {}
-    outputs: dict[int, Json] = {}
+def _started(run: MapRun, record: Record) -> dict[str, Json]:
+    """The metadata of a child that Transformation NONE shows, as far as its start tells them."""
     machine = run.execution_arn.rsplit(":", 1)[0].replace(":execution:", ":stateMachine:") + f"/{run.label}"
+    return {
+        "ExecutionArn": f"{machine.replace(':stateMachine:', ':execution:')}:{record['name']}",
+        "Input": text(record["input"]),
+        "InputDetails": {"Included": True},
+        "Name": record["name"],
+        "RedriveCount": 0,
+        "StartDate": _when(record["t"]),
+        "StateMachineArn": machine,
+    }
+
+
+def _ended(child: dict[str, Json], record: Record) -> dict[str, Json]:
+    """The metadata of a child that ended."""
+    shown = {**child, "Status": _ENDED[record["type"]], "StopDate": _when(record["t"])}
+    if record["type"] == "ExecutionSucceeded":
+        output = {"Output": text(record["output"]), "OutputDetails": {"Included": True}}
+        return {**shown, **output, "RedriveStatus": "NOT_REDRIVABLE"}
+    return {**shown, "Error": record.get("error", ""), "Cause": record.get("cause", ""), "RedriveStatus": "REDRIVABLE"}
+
+
+def _results(run: MapRun, transformation: str) -> Iterator[tuple[str, list[Json]]]:
+    """(SUCCEEDED or FAILED, what the child adds to the results) of each ended child, by item number.
+
+    Failed children stay as they are under every transformation (developer guide). What a successful child adds is all that is
+    kept of it.
+    """
+    unsuccessful: dict[int, dict[str, Json]] = {}
+    results: dict[int, tuple[str, list[Json]]] = {}
     for record in journal.read(run.journal.path, b'{"type":"Execution'):
         index = record["p"][0]
         if record["type"] == "ExecutionStarted":
-            children[index] = {
-                "ExecutionArn": f"{machine.replace(':stateMachine:', ':execution:')}:{record['name']}",
-                "Input": text(record["input"]),
-                "InputDetails": {"Included": True},
-                "Name": record["name"],
-                "RedriveCount": 0,
-                "StartDate": _when(record["t"]),
-                "StateMachineArn": machine,
-                "Status": "RUNNING",
-            }
+            unsuccessful[index] = _started(run, record)
         elif record["type"] == "ExecutionRedriven":
-            children[index] |= {"RedriveCount": record["redriveCount"], "RedriveDate": _when(record["t"])}
+            unsuccessful[index] |= {"RedriveCount": record["redriveCount"], "RedriveDate": _when(record["t"])}
+        elif record["type"] != "ExecutionSucceeded":
+            results[index] = ("FAILED", [_ended(unsuccessful[index], record)])
         else:
-            status = _ENDED[record["type"]]
-            child = children[index] | {"Status": status, "StopDate": _when(record["t"])}
-            child = {key: value for key, value in child.items() if key not in ("Error", "Cause")}
-            if status == "SUCCEEDED":
-                outputs[index] = record["output"]
-                child |= {
-                    "Output": text(record["output"]),
-                    "OutputDetails": {"Included": True},
-                    "RedriveStatus": "NOT_REDRIVABLE",
-                }
-            else:
-                child |= {"Error": record.get("error", ""), "Cause": record.get("cause", ""), "RedriveStatus": "REDRIVABLE"}
-            children[index] = child
-    for index in sorted(children):
-        yield children[index]["Status"], children[index], outputs.get(index)
-
-
-def _transformed(status: str, child: Json, output: Json, transformation: str) -> list[Json]:
-    """What a child adds to the results. Failed children stay as they are under every transformation (developer guide)."""
-    if transformation == "NONE" or status != "SUCCEEDED":
-        return [child]
-    return output if transformation == "FLATTEN" and isinstance(output, list) else [output]
+            child, output = unsuccessful.pop(index), record["output"]
+            flat = transformation == "FLATTEN" and isinstance(output, list)
+            added = [_ended(child, record)] if transformation == "NONE" else output if flat else [output]
+            results[index] = ("SUCCEEDED", added)
+    for index in sorted(results):
+        yield results[index]
 
 
 def map_output(run: MapRun, transformation: str) -> list[Json]:
     """The result of the Map state without an S3 destination: one array."""
-    return [part for status, child, output in _children(run) for part in _transformed(status, child, output, transformation)]
+    return [part for _, added in _results(run, transformation) for part in added]
 
 
 def write_results(run: MapRun, objects: Objects, bucket: str, prefix: str, config: dict[str, str]) -> Json:
@@ -86,9 +90,8 @@ def write_results(run: MapRun, objects: Objects, bucket: str, prefix: str, confi
     lines = config.get("OutputType", "JSON") == "JSONL"
     folder = "/".join(part for part in (prefix.strip("/"), run.arn.rsplit(":", 1)[1]) if part)
     parts: dict[str, list[str]] = {"FAILED": [], "PENDING": [], "SUCCEEDED": []}
-    for status, child, output in _children(run):
-        group = "SUCCEEDED" if status == "SUCCEEDED" else "FAILED"
-        parts[group] += [text(part) for part in _transformed(status, child, output, transformation)]
+    for group, added in _results(run, transformation):
+        parts[group] += [text(part) for part in added]
     files: dict[str, list[Json]] = {}
     for group, texts in parts.items():
         files[group] = []

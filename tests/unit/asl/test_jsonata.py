@@ -38,7 +38,17 @@ def test_functions_of_step_functions(expression: str, expected: Any) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["$missing", "$states.input.nothing", "$eval('1')", "$parse('{')", "$hash('a', 'CRC')", "1 + 'a'", "$range(1, 2000)", "$sum", "1/0"],
+    [
+        "$missing",
+        "$states.input.nothing",
+        "$eval('1')",
+        "$parse('{')",
+        "$hash('a', 'CRC')",
+        "1 + 'a'",
+        "$range(1, 2000)",
+        "$sum",
+        "1/0",
+    ],
 )
 def test_what_yields_nothing_or_fails_is_a_query_evaluation_error(expression: str) -> None:
     """Handling errors: an expression must yield a defined JSON value; $eval is not offered; else

@@ -147,7 +147,11 @@ def test_the_item_reader_reads_both_formats(tmp_path: Path, kind: str) -> None:
     items = [{"n": 1}, {"n": 2}, {"n": 3}]
     text = json.dumps(items) if kind == "JSON" else "".join(json.dumps(item) + "\n" for item in items)
     world.store.objects["jobs"] = text.encode()
-    assert world.play(states(Each=distributed(states(Do=done("{% $states.input.n %}")), ItemReader=reader(kind)))).output == [1, 2, 3]
+    assert world.play(states(Each=distributed(states(Do=done("{% $states.input.n %}")), ItemReader=reader(kind)))).output == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_an_item_list_that_is_missing_or_broken_fails_with_item_reader_failed(tmp_path: Path) -> None:
@@ -232,9 +236,7 @@ def test_the_result_writer_writes_manifest_and_files_like_aws(tmp_path: Path) ->
     MapRunArn and ResultWriterDetails. COMPACT + JSONL: one child output a line."""
     world = World(tmp_path, {"f": odd_fails})
     write = writer(OutputType="JSONL", Transformation="COMPACT")
-    info = world.play(
-        states(Each=distributed(states(Do=task()), Items=[0, 1, 2], ToleratedFailureCount=1, ResultWriter=write))
-    )
+    info = world.play(states(Each=distributed(states(Do=task()), Items=[0, 1, 2], ToleratedFailureCount=1, ResultWriter=write)))
     uid = info.output["MapRunArn"].rsplit(":", 1)[1]
     assert info.output["ResultWriterDetails"] == {"Bucket": "work", "Key": f"out/map/{uid}/manifest.json"}
     assert world.store.json(f"out/map/{uid}/manifest.json") == {
@@ -296,7 +298,9 @@ def test_five_thousand_items_cost_little_each(tmp_path: Path) -> None:
     """Tilery's own bound: constant cost per item, far below 10 ms a task."""
     world = World(tmp_path)
     world.store.objects["jobs"] = b"".join(b'{"n": %d}\n' % n for n in range(5000))
-    each = distributed(states(Do=task()), ItemReader=reader("JSONL"), ResultWriter=writer(Transformation="COMPACT"), MaxConcurrency=50)
+    each = distributed(
+        states(Do=task()), ItemReader=reader("JSONL"), ResultWriter=writer(Transformation="COMPACT"), MaxConcurrency=50
+    )
     info = world.play(states(Each=each))
     assert info.status == "SUCCEEDED"
     assert len(world.calls) == 5000
