@@ -35,7 +35,7 @@ def logs(
     line = find_run(target.store, tenant, run)
     count = 0
     for entry in _entries(target, line):
-        if source and source not in entry["source"]:
+        if (source and source not in entry["source"]) or (is_metric(entry) and not as_json):
             continue
         count += 1
         print(json.dumps(entry, ensure_ascii=False, default=str) if as_json else readable(entry))
@@ -75,6 +75,11 @@ def entry(source: str, text: str) -> dict[str, Any]:
     if facts.get("exception"):
         shown += "\n" + str(facts["exception"])
     return {"source": source, "text": shown, "at": at, "level": str(facts.get("level", "")), "facts": facts}
+
+
+def is_metric(entry: dict[str, Any]) -> bool:
+    """Whether a line is a measurement for CloudWatch, which says nothing to a reader."""
+    return str(entry["text"]).startswith('{"_aws":')
 
 
 def readable(entry: dict[str, Any]) -> str:

@@ -81,15 +81,20 @@ async def _run(asked: Request, folder: Path) -> tuple[products.Ended, Path]:
 
 
 async def _follow(twin: Twin, store: Store, asked: Request, key: str, run_id: str, display: Display) -> None:
-    """Drop, and show progress until the run has ended."""
+    """Drop, and show progress until the run has ended and, if it failed, is explained."""
+    from twin.twin import Ignored
+
     answer = await twin.drop(key)
-    if not answer.started:
+    if isinstance(answer, Ignored):
         raise BadInput(f"the drop was ignored: {answer.why}")
+    if not answer.new:
+        display.note("going on with the unfinished run in this folder")
     target = TwinTarget(Path(twin.root))
     watch = Watch(target.stepfunctions, store, target.execution_arn(asked.workload, run_id), asked.tenant, run_id)
     looking = asyncio.create_task(_look(watch, display))
     try:
         await twin.wait(run_id)
+        await twin.explained()
     finally:
         looking.cancel()
         with contextlib.suppress(asyncio.CancelledError):

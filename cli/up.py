@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,9 +14,12 @@ from rich.table import Table
 from cli.inputs import check_tenant
 from cli.options import Root, Tenant
 from cli.target import TwinTarget, twin_root
-from cli.text import err, out
+from cli.text import err, out, short
 from tilery import registry
 from tilery.outcomes import BadInput
+
+if TYPE_CHECKING:
+    from twin.twin import TwinEvent
 
 README = "README.md"
 
@@ -87,7 +90,7 @@ async def _serve(root: Path, folders: dict[str, Path], port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with Twin(root, watch=True, port=port, on_event=lambda event: console.print(say(event), markup=False)) as twin:
+    async with Twin(root, watch=True, port=port, on_event=lambda event: console.print(say(event, root), markup=False)) as twin:
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
@@ -102,6 +105,22 @@ async def _serve(root: Path, folders: dict[str, Path], port: int) -> None:
     console.print("Stopped. Runs that were going on continue with the next `tilery up`.")
 
 
-def say(event: Any) -> str:
-    """One line of what happened in the twin."""
-    return str(event)
+def say(event: TwinEvent, root: Path) -> str:
+    """One line of what happened in the twin; empty for what nobody needs to read."""
+    from twin.engine import StatusChange
+    from twin.twin import Accepted, Ignored, Resumed, Trouble
+
+    match event:
+        case Accepted():
+            return f"accepted: {event.key}  run {short(event.run_id)}"
+        case Ignored():
+            return f"ignored: {event.why}"
+        case Resumed():
+            return f"goes on: run {short(event.execution_arn.rpartition(':')[2])}"
+        case Trouble():
+            return f"trouble: {event.sentence}"
+        case StatusChange():
+            run = short(event.execution.name)
+            status = event.status.lower().replace("_", " ")
+            hint = "" if event.status == "RUNNING" else f"  (tilery show {run} --root {root})"
+            return f"{status}: run {run}{hint}"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,28 @@ class Tilery:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.out = folder / "out"
+        self._started: list[subprocess.Popen[str]] = []
         self.environment = {**os.environ, **SUMS, "PYTHONPATH": str(ROOT), "HOME": str(folder)}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "cli.main", *arguments]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self._started.append(process)
+        return process
+
+    def wait_for(self, process: subprocess.Popen[str], pattern: str, count: int = 1) -> list[Path]:
+        """Files below the output folder, once there are so many of them; fails when the process ends before."""
+        while len(found := list(self.out.glob(pattern))) < count:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        return found
+
+    def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
 
     def __call__(self, *arguments: str) -> Ended:
         process = self.start(*arguments)
@@ -68,9 +84,11 @@ class Tilery:
 
 
 @pytest.fixture
-def tilery(tmp_path: Path) -> Tilery:
+def tilery(tmp_path: Path) -> Iterator[Tilery]:
     (tmp_path / "one.txt").write_text("".join(f"{number}\n" for number in range(1, 41)))
-    return Tilery(tmp_path)
+    command_line = Tilery(tmp_path)
+    yield command_line
+    command_line.close()
 
 
 TOTAL = sum(number * number for number in range(1, 41))
@@ -164,11 +182,7 @@ def test_a_second_run_with_another_option_of_a_late_stage_repeats_no_tile(tilery
 def test_a_run_that_was_interrupted_goes_on_with_the_same_command(tilery: Tilery, number: signal.Signals) -> None:
     arguments = ("one.txt", *SHARDED, "--set", "sleep_s=1", "--set", "lines=4")
     process = tilery.start("run", "sums", *arguments, "--out", str(tilery.out))
-    deadline = time.monotonic() + 60
-    while len(list(tilery.out.glob(".tilery/work/*/process/*/done/*"))) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    done = {path.stem for path in tilery.out.glob(".tilery/work/*/process/*/done/*")}
+    done = {path.stem for path in tilery.wait_for(process, ".tilery/work/*/process/*/done/*", 2)}
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
 
@@ -187,13 +201,10 @@ def test_a_run_that_was_interrupted_goes_on_with_the_same_command(tilery: Tilery
 
 def test_another_request_does_not_disturb_an_unfinished_one(tilery: Tilery) -> None:
     process = tilery.start("run", "sums", "one.txt", *SHARDED, "--set", "sleep_s=3", "--out", str(tilery.out))
-    deadline = time.monotonic() + 60
-    while not list(tilery.out.glob(".tilery/work/*/process/*/calls/*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    tilery.wait_for(process, ".tilery/work/*/process/*/calls/*")
     during = tilery.run("one.txt")
     process.kill()
-    process.communicate()
+    process.wait()
     after = tilery.run("one.txt")
 
     assert during.code == 2
