@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import boto3
+
 from tilery import keys
 from tilery.store.directory import DirectoryStore
 from twin.twin import Accepted, Twin
@@ -21,6 +23,13 @@ async def dropped(twin: Twin, key: str) -> Accepted:
     answer = await twin.drop(key)
     assert isinstance(answer, Accepted), answer
     return answer
+
+
+def stepfunctions(twin: Twin) -> Any:
+    """A boto3 client on the twin's endpoint."""
+    return boto3.client(
+        "stepfunctions", endpoint_url=twin.url, region_name="us-east-1", aws_access_key_id="twin", aws_secret_access_key="twin"
+    )
 
 
 @dataclass
