@@ -23,6 +23,9 @@ USER_ID = "laszip encoded"
 RECORD_ID = 22204
 POINTWISE_CHUNKED = 2
 LAYERED_CHUNKED = 3
+POINT14, RGB14, RGBNIR14, WAVEPACKET14, BYTE14 = 10, 11, 12, 13, 14
+"""Item types of the layered formats; POINT14 is the common part of formats 6 to 10."""
+POINT14_LAYERS = 9
 VARIABLE = 0xFFFFFFFF
 """The chunk size of a file whose chunk table says how many points each chunk has."""
 
@@ -136,10 +139,33 @@ def decode(data: bytes, chunks: Sequence[tuple[int, int]], vlr: LaszipVlr, field
     records = np.zeros(sum(points for points, _ in chunks) * vlr.record_size, np.uint8)
     if any(size < vlr.record_size or not points for points, size in chunks):
         raise Corrupt("a chunk is shorter than one record")
+    if vlr.layered:
+        check_layers(data, chunks, vlr)
     if chunks:
         selection = lazrs.DecompressionSelection(fields)
         guarded(lambda: lazrs.decompress_points_with_chunk_table(data, vlr.data, records, list(chunks), selection))
     return records
+
+
+def layer_count(vlr: LaszipVlr) -> int:
+    """How many layers each chunk of a layered file has. Raises `Corrupt` for an item that is not known."""
+    known = {POINT14: POINT14_LAYERS, RGB14: 1, RGBNIR14: 2, WAVEPACKET14: 1}
+    layers = 0
+    for item in vlr.items:
+        if item.kind != BYTE14 and item.kind not in known:
+            raise Corrupt(f"its laszip record has an item of type {item.kind}")
+        layers += item.size if item.kind == BYTE14 else known[item.kind]
+    return layers
+
+
+def check_layers(data: bytes, chunks: Sequence[tuple[int, int]], vlr: LaszipVlr) -> None:
+    """Raises `Corrupt` where a layered chunk's layers are longer than the chunk: lazrs would allocate what they claim."""
+    layers, at = layer_count(vlr), 0
+    for _, size in chunks:
+        head = vlr.record_size + 4 + 4 * layers
+        if size < head or head + sum(struct.unpack_from(f"<{layers}I", data, at + head - 4 * layers)) > size:
+            raise Corrupt("its layers are longer than the chunk")
+        at += size
 
 
 def encode(records: NDArray[np.uint8], counts: Sequence[int], vlr: LaszipVlr) -> tuple[bytes, list[tuple[int, int]]]:

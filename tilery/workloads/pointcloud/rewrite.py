@@ -51,10 +51,6 @@ BITS_BYTE = 14
 """Offset in a record of formats 6 to 10 of the return number and number of returns; the flags follow it."""
 CHANNEL_BITS = 0b0011_0000
 CLASSIFICATION_LAYER = 2
-POINT14_LAYERS = 9
-POINT14 = 10
-"""LASzip's item type of the common part of formats 6 to 10."""
-RGB14, RGBNIR14, WAVEPACKET14, BYTE14 = 11, 12, 13, 14
 
 
 def rewrite_shard(
@@ -121,7 +117,7 @@ def encode_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Label
 def splice_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels) -> tuple[bytes, list[ChunkSize]]:
     """Replace the classification layer of layered chunks, all else verbatim. Raises `laz.Corrupt` for another layout."""
     assert file.laszip is not None
-    vlr, layers = file.laszip, layer_count(file.laszip)
+    vlr, layers = file.laszip, laz.layer_count(file.laszip)
     originals = [
         split_chunk(data[chunk.start - chunks[0].start : chunk.stop - chunks[0].start], vlr.record_size, layers, chunk.points)
         for chunk in chunks
@@ -134,7 +130,7 @@ def splice_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Label
     sizes: list[ChunkSize] = []
     at = 0
     for (first, layer_sizes, bodies), (points, length) in zip(originals, donor_sizes, strict=True):
-        _, _, donor_bodies = split_chunk(donor[at : at + length], RECORD_SIZES[6], POINT14_LAYERS, points)
+        _, _, donor_bodies = split_chunk(donor[at : at + length], RECORD_SIZES[6], laz.POINT14_LAYERS, points)
         classification = donor_bodies[CLASSIFICATION_LAYER]
         head = bytearray(first)
         head[BITS_BYTE + 2] = donor[at + BITS_BYTE + 2]
@@ -145,17 +141,6 @@ def splice_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Label
         sizes.append((points, len(chunk)))
         at += length
     return b"".join(parts), sizes
-
-
-def layer_count(vlr: laz.LaszipVlr) -> int:
-    """How many layers each chunk of a layered file has. Raises `laz.Corrupt` for an item that is not known."""
-    known = {POINT14: POINT14_LAYERS, RGB14: 1, RGBNIR14: 2, WAVEPACKET14: 1}
-    layers = 0
-    for item in vlr.items:
-        if item.kind != BYTE14 and item.kind not in known:
-            raise laz.Corrupt(f"its laszip record has an item of type {item.kind}")
-        layers += item.size if item.kind == BYTE14 else known[item.kind]
-    return layers
 
 
 def split_chunk(chunk: bytes, record_size: int, layers: int, points: int) -> tuple[bytes, list[int], list[bytes]]:
@@ -177,7 +162,7 @@ def skeleton_vlr(vlr: laz.LaszipVlr) -> laz.LaszipVlr:
     """The laszip VLR of bare format 6 points in the same chunks."""
     head = bytearray(vlr.data[:34])
     struct.pack_into("<H", head, 32, 1)
-    return laz.parse_vlr(bytes(head) + struct.pack("<HHH", POINT14, RECORD_SIZES[6], 3))
+    return laz.parse_vlr(bytes(head) + struct.pack("<HHH", laz.POINT14, RECORD_SIZES[6], 3))
 
 
 def relabelled(file: LasFile, records: NDArray[np.uint8], labels: Labels) -> NDArray[np.uint8]:
@@ -207,7 +192,7 @@ def check_codable(file: LasFile, records: NDArray[np.uint8]) -> None:
 
     What it writes for them neither lazrs nor laszip can decode (a test says when that changes). Splicing is not affected.
     """
-    if file.laszip is None or all(item.kind != WAVEPACKET14 for item in file.laszip.items):
+    if file.laszip is None or all(item.kind != laz.WAVEPACKET14 for item in file.laszip.items):
         return
     channels = records.reshape(-1, file.point_size)[:, BITS_BYTE + 1] & CHANNEL_BITS
     if channels.any():
