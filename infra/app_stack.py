@@ -117,7 +117,9 @@ class AppStack(cdk.Stack):
             dead_letters=dead_letters,
             retention_days=settings.log_retention_days,
         ).machine
-        allow_back_office(functions, settings=settings, storage=storage, topic=notices.topic)
+        allow_back_office(
+            functions, settings=settings, storage=storage, topic=notices.topic, queue_arns=list(queues.arns.values())
+        )
         Triggers(
             self,
             "Triggers",

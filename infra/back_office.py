@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
@@ -15,7 +17,9 @@ from infra.workflows import STATEMACHINES, execution_arn, machine_arn, map_label
 LOOK = ["states:DescribeExecution", "states:GetExecutionHistory", "states:ListMapRuns"]
 
 
-def allow_back_office(functions: Nanoservices, *, settings: Settings, storage: Storage, topic: sns.Topic) -> None:
+def allow_back_office(
+    functions: Nanoservices, *, settings: Settings, storage: Storage, topic: sns.Topic, queue_arns: Sequence[str]
+) -> None:
     """Grant by computed ARNs: a role that named the machine itself would close a cycle."""
     stack = cdk.Stack.of(functions)
     machines = [pipeline_name(settings.prefix, workload) for workload in settings.workloads]
@@ -39,7 +43,10 @@ def allow_back_office(functions: Nanoservices, *, settings: Settings, storage: S
     for name in ("explain", "watchdog"):
         control[name].add_to_role_policy(statement(LOOK, executions + children))
         control[name].add_to_role_policy(statement(["states:DescribeMapRun", "states:ListExecutions"], map_runs))
-        control[name].add_to_role_policy(statement(["batch:DescribeJobs", "batch:ListJobs"], ["*"]))
+        control[name].add_to_role_policy(statement(["batch:DescribeJobs"], ["*"]))
+    queues = ["batch:ListJobs", "batch:DescribeJobQueues", "batch:DescribeComputeEnvironments"]
+    control["watchdog"].add_to_role_policy(statement(queues, ["*"]))
+    control["watchdog"].add_environment("TILERY_QUEUES", ",".join(queue_arns))
     control["watchdog"].add_to_role_policy(statement(["states:ListExecutions"], machine_arns))
     control["watchdog"].add_to_role_policy(statement(["s3:ListBucketMultipartUploads"], [storage.drop.bucket_arn]))
     publishers = [data["publish"] for data in functions.data.values()]

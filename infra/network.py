@@ -37,13 +37,25 @@ class WorkerNetwork(Construct):
             flow_logs={"Traffic": ec2.FlowLogOptions(destination=ec2.FlowLogDestination.to_s3(flow_logs, "flow/"))},
         )
         self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        if kind == "endpoints":
-            for service in SERVICES + (GPU_SERVICES if gpu else ()):
-                self.vpc.add_interface_endpoint(
-                    service.title().replace("_", ""), service=getattr(ec2.InterfaceVpcEndpointAwsService, service)
-                )
         self.subnets = ec2.SubnetSelection(subnet_group_name="work")
         self.public_address = kind == "public"
         self.security_group = ec2.SecurityGroup(
             self, "Workers", vpc=self.vpc, allow_all_outbound=True, description="Tilery workers: nothing comes in"
         )
+        if kind == "endpoints":
+            self._endpoints(SERVICES + (GPU_SERVICES if gpu else ()))
+
+    def _endpoints(self, services: tuple[str, ...]) -> None:
+        """Private doors to AWS services, open to our workers only."""
+        doors = ec2.SecurityGroup(
+            self, "Doors", vpc=self.vpc, allow_all_outbound=False, description="Tilery endpoints: from workers only"
+        )
+        doors.add_ingress_rule(self.security_group, ec2.Port.HTTPS)
+        for service in services:
+            self.vpc.add_interface_endpoint(
+                service.title().replace("_", ""),
+                service=getattr(ec2.InterfaceVpcEndpointAwsService, service),
+                security_groups=[doors],
+                open=False,
+                subnets=self.subnets,
+            )
