@@ -13,11 +13,12 @@ import logging
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from twin import journal as journals
+from twin.distributed import load_map_run
+from twin.executions import ARN, ExecutionInfo, Kind, arn_of, children_of, info_from_journal, load_header
 from twin.faults import (
     MAX_PAYLOAD_BYTES,
     ExecutionAlreadyExists,
@@ -34,17 +35,16 @@ from twin.faults import (
 from twin.history import history as shown_history
 from twin.history import text
 from twin.integrations import Clock, Integrations, Json, Objects, RealClock
-from twin.journal import Journal, Record
-from twin.machine import Block, Execution, Interpreter, Overrun, Services, TokenWait, bounded
-from twin.maps import load_map_run
-from twin.scope import ENDS, fold
+from twin.journal import Journal
+from twin.machine import Interpreter
+from twin.running import Block, Execution, Overrun, Services, TokenWait, bounded
+from twin.scope import fold
 from twin.validate import validate
 
-Kind = Literal["STANDARD", "EXPRESS"]
-ARN = "arn:aws:states:local:000000000000"
+__all__ = ["ARN", "ROLE", "Engine", "ExecutionInfo", "Kind", "Machine", "StatusChange"]
+
 ROLE = "arn:aws:iam::000000000000:role/twin"
 REDRIVABLE_S = 14 * 24 * 3600
-UNSUCCESSFUL = ("FAILED", "TIMED_OUT", "ABORTED")
 _NAME = re.compile(r"[A-Za-z0-9_.+!@()='-]{1,80}")
 _log = logging.getLogger(__name__)
 
@@ -60,33 +60,6 @@ class Machine:
     created: float
     digest: str
     flow: dict[str, Json]
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionInfo:
-    """What DescribeExecution tells. Times are seconds since the epoch; input and output are JSON values."""
-
-    arn: str
-    name: str
-    machine_arn: str
-    machine: str
-    kind: Kind
-    status: str
-    start: float
-    stop: float | None
-    input: Json
-    output: Json
-    error: str | None
-    cause: str | None
-    redrive_count: int
-    redrive_date: float | None
-    definition: str
-    map_run_arn: str | None = None
-    item_count: int | None = None
-
-    @property
-    def redrivable(self) -> bool:
-        return self.kind == "STANDARD" and self.status in UNSUCCESSFUL and self.map_run_arn is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +218,7 @@ class Engine:
             path, index = self._journal_of(arn)
             if index is not None:
                 return self._describe_child(arn, path, index)
-            info = _info_from_journal(path)
+            info = info_from_journal(path)
             if info is None:
                 raise ExecutionDoesNotExist(f"There is no execution '{arn}'.")
             if info.status == "RUNNING":
@@ -258,7 +231,7 @@ class Engine:
         name = machine.rsplit(":", 1)[-1] if machine else "*"
         found = []
         for path in (self.folder / "executions").glob(f"{name}/*.jsonl"):
-            arn = _arn_of(path)
+            arn = arn_of(path)
             try:
                 info = self.describe(arn)
             except ExecutionDoesNotExist:  # killed before its first record was whole
@@ -313,7 +286,7 @@ class Engine:
         path = self._map_run_path(arn)
         if live := self.services.map_runs.get(arn):
             live.journal.flush()
-        return list(_children_of(path).values())
+        return list(children_of(path).values())
 
     # -- task tokens
 
@@ -471,81 +444,7 @@ class Engine:
 
     def _describe_child(self, arn: str, path: Path, index: int) -> ExecutionInfo:
         self._flush(arn)
-        child = _children_of(path).get(index)
+        child = children_of(path).get(index)
         if child is None:
             raise ExecutionDoesNotExist(f"There is no execution '{arn}'.")
         return child
-
-
-def _arn_of(path: Path) -> str:
-    """The execution whose journal this is; Express journals are named NAME~UUID."""
-    name, _, unique = path.stem.partition("~")
-    machine = path.parent.name
-    return f"{ARN}:express:{machine}:{name}:{unique}" if unique else f"{ARN}:execution:{machine}:{name}"
-
-
-def load_header(path: Path) -> Record:
-    """The first record of a map run's file."""
-    return next(journals.read(path))
-
-
-def _info_from_journal(path: Path) -> ExecutionInfo | None:
-    """How an execution stands, reading only the records of its own start, redrives and end."""
-    info: ExecutionInfo | None = None
-    for record in journals.read(path, b'{"type":"Execution'):
-        if record["type"] == "ExecutionStarted":
-            machine_arn = f"{ARN}:stateMachine:{record['machine']}"
-            info = _started(record, record["arn"], machine_arn, record["machine"], record["kind"], record["digest"])
-        elif info is not None:
-            info = _advanced(info, record)
-    return info
-
-
-def _children_of(path: Path) -> dict[int, ExecutionInfo]:
-    """All child executions in a map run's file."""
-    header = load_header(path)
-    children: dict[int, ExecutionInfo] = {}
-    machine_arn = header["executionArn"].rsplit(":", 1)[0].replace(":execution:", ":stateMachine:") + f"/{header['label']}"
-    for record in journals.read(path, b'{"type":"Execution'):
-        index = record["p"][0]
-        if record["type"] == "ExecutionStarted":
-            arn = f"{machine_arn.replace(':stateMachine:', ':execution:')}:{record['name']}"
-            child = _started(record, arn, machine_arn, machine_arn.rsplit(":", 1)[1], "STANDARD", "")
-            children[index] = replace(child, map_run_arn=header["arn"], item_count=1)
-        else:
-            children[index] = _advanced(children[index], record)
-    return dict(sorted(children.items()))
-
-
-def _started(record: Record, arn: str, machine_arn: str, machine: str, kind: Kind, definition: str) -> ExecutionInfo:
-    return ExecutionInfo(
-        arn=arn,
-        name=record["name"],
-        machine_arn=machine_arn,
-        machine=machine,
-        kind=kind,
-        status="RUNNING",
-        start=record["t"],
-        stop=None,
-        input=record["input"],
-        output=None,
-        error=None,
-        cause=None,
-        redrive_count=0,
-        redrive_date=None,
-        definition=definition,
-    )
-
-
-def _advanced(info: ExecutionInfo, record: Record) -> ExecutionInfo:
-    if record["type"] == "ExecutionRedriven":
-        count = info.redrive_count + 1
-        return replace(info, status="RUNNING", stop=None, error=None, cause=None, redrive_count=count, redrive_date=record["t"])
-    return replace(
-        info,
-        status=ENDS[record["type"]],
-        stop=record["t"],
-        output=record.get("output"),
-        error=record.get("error"),
-        cause=record.get("cause"),
-    )

@@ -7,87 +7,19 @@ Nothing here keeps state of its own: every change is a journal record applied to
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 from twin import maps, retry
-from twin.faults import MAX_PAYLOAD_BYTES, StateFailure
-from twin.integrations import Clock, Integrations, Json, Objects, TaskContext, TaskFailed
-from twin.journal import Journal
+from twin.faults import StateFailure
+from twin.integrations import Json, TaskContext, TaskFailed
 from twin.jsonata import QUERY_ERROR, evaluate
+from twin.running import Block, Execution, Overrun, Services, State, TokenWait, bounded, cancel_all, check_size, timestamp
 from twin.scope import MISSING, Scope
 
-if TYPE_CHECKING:
-    from twin.maps import MapRun
-
-T = TypeVar("T")
-State = dict[str, Json]
-RESOURCE_PREFIX = "arn:aws:states:::"
 WAIT_FOR_TOKEN = ".waitForTaskToken"
-
-
-class Overrun(Exception):
-    """The time limit passed first."""
-
-
-@dataclass(slots=True)
-class TokenWait:
-    """A task that waits for SendTaskSuccess or SendTaskFailure. `settle` journals the answer at once."""
-
-    settled: asyncio.Future[None]
-    settle: Callable[[str, dict[str, Json]], None]
-    last_heartbeat: float
-
-
-@dataclass(slots=True)
-class Services:
-    """What all executions of an engine share."""
-
-    integrations: Integrations
-    objects: Objects
-    clock: Clock
-    tokens: dict[str, TokenWait] = field(default_factory=dict)
-    map_runs: dict[str, MapRun] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Execution:
-    """One execution as its states see it; a child of a Distributed Map has its map run's journal and a parent."""
-
-    arn: str
-    name: str
-    machine_arn: str
-    machine: str
-    role: str
-    run_id: str
-    journal: Journal
-    scope: Scope
-    parent: Execution | None = None
-    ending: bool = False
-
-    @property
-    def stopped(self) -> bool:
-        """True once the execution or one above it is being ended: what is cancelled then counts as aborted."""
-        return self.ending or (self.parent is not None and self.parent.stopped)
-
-
-@dataclass(slots=True)
-class Block:
-    """A `StartAt`/`States` block being run in a scope, with the variables of the scopes around it."""
-
-    flow: dict[str, Json]
-    scope: Scope
-    path: tuple[int, ...]
-    outer: Mapping[str, Json]
-    item: Json = None
-
-    @property
-    def variables(self) -> dict[str, Json]:
-        return {**self.outer, **self.scope.variables}
 
 
 @dataclass(slots=True)
@@ -99,50 +31,16 @@ class Leaving:
     next: str | None
 
 
-def timestamp(seconds: float) -> str:
-    """ISO 8601 in UTC with milliseconds, as the context object shows times."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def check_size(value: Json, what: str) -> None:
-    """Raise States.DataLimitExceeded for a payload over 256 KiB of UTF-8 JSON."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    if len(text) > MAX_PAYLOAD_BYTES or (len(text) * 4 > MAX_PAYLOAD_BYTES and len(text.encode()) > MAX_PAYLOAD_BYTES):
-        raise StateFailure(
-            "States.DataLimitExceeded", f"The {what} is larger than the maximum of {MAX_PAYLOAD_BYTES} bytes (256 KiB)."
-        )
-
-
-async def bounded(clock: Clock, work: Awaitable[T], seconds: float | None, on_overrun: Callable[[], None] | None = None) -> T:
-    """Await `work` for at most so many seconds of the clock, else cancel it and raise Overrun."""
-    if seconds is None:
-        return await work
-    task = asyncio.ensure_future(work)
-    timer = asyncio.ensure_future(clock.sleep(seconds))
-    try:
-        await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        if on_overrun is not None:
-            on_overrun()
-        raise Overrun
-    finally:
-        await cancel_all([timer, task])
-
-
-async def cancel_all(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel what still runs and wait until it has ended."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 class Interpreter:
     """Runs blocks of states for one execution."""
 
     def __init__(self, services: Services, execution: Execution) -> None:
         self.services = services
         self.execution = execution
+
+    def inside(self, execution: Execution) -> Interpreter:
+        """The interpreter of a child execution."""
+        return Interpreter(self.services, execution)
 
     def emit(self, scope: Scope, path: tuple[int, ...], kind: str, /, **fields: Json) -> None:
         """Journal one record and apply it."""
@@ -276,9 +174,7 @@ class Interpreter:
             where = f"{block.scope.state}/Choices[{index}]/Condition"
             chosen = evaluate(rule["Condition"], bindings, where)
             if not isinstance(chosen, bool):
-                raise StateFailure(
-                    QUERY_ERROR, f"The condition at {where} must be true or false, but is {json.dumps(chosen)[:200]}."
-                )
+                raise StateFailure(QUERY_ERROR, f"The condition at {where} must be true or false, but is {str(chosen)[:200]}.")
             if chosen:
                 return self._leave(block, rule)
         if "Default" in state:

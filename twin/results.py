@@ -13,9 +13,10 @@ from twin import journal
 from twin.history import text
 from twin.integrations import Json, Objects
 from twin.journal import Record
+from twin.running import timestamp
 
 if TYPE_CHECKING:
-    from twin.maps import MapRun
+    from twin.distributed import MapRun
 
 _ENDED = {
     "ExecutionSucceeded": "SUCCEEDED",
@@ -23,12 +24,6 @@ _ENDED = {
     "ExecutionTimedOut": "TIMED_OUT",
     "ExecutionAborted": "ABORTED",
 }
-
-
-def _when(seconds: float) -> str:
-    from twin.machine import timestamp
-
-    return timestamp(seconds)
 
 
 def _started(run: MapRun, record: Record) -> dict[str, Json]:
@@ -40,14 +35,14 @@ def _started(run: MapRun, record: Record) -> dict[str, Json]:
         "InputDetails": {"Included": True},
         "Name": record["name"],
         "RedriveCount": 0,
-        "StartDate": _when(record["t"]),
+        "StartDate": timestamp(record["t"]),
         "StateMachineArn": machine,
     }
 
 
 def _ended(child: dict[str, Json], record: Record) -> dict[str, Json]:
     """The metadata of a child that ended."""
-    shown = {**child, "Status": _ENDED[record["type"]], "StopDate": _when(record["t"])}
+    shown = {**child, "Status": _ENDED[record["type"]], "StopDate": timestamp(record["t"])}
     if record["type"] == "ExecutionSucceeded":
         output = {"Output": text(record["output"]), "OutputDetails": {"Included": True}}
         return {**shown, **output, "RedriveStatus": "NOT_REDRIVABLE"}
@@ -67,7 +62,7 @@ def _results(run: MapRun, transformation: str) -> Iterator[tuple[str, list[Json]
         if record["type"] == "ExecutionStarted":
             unsuccessful[index] = _started(run, record)
         elif record["type"] == "ExecutionRedriven":
-            unsuccessful[index] |= {"RedriveCount": record["redriveCount"], "RedriveDate": _when(record["t"])}
+            unsuccessful[index] |= {"RedriveCount": record["redriveCount"], "RedriveDate": timestamp(record["t"])}
         elif record["type"] != "ExecutionSucceeded":
             results[index] = ("FAILED", [_ended(unsuccessful[index], record)])
         else:

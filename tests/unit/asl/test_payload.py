@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.asl.world import World, done, states, task, within
 from twin.faults import InvalidExecutionInput, StateFailure
-from twin.machine import check_size
+from twin.running import check_size
 
 LIMIT = 262_144
 
