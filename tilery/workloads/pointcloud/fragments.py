@@ -121,10 +121,10 @@ def decode_labels(data: bytes, name: str) -> tuple[int, npt.NDArray[np.uint32], 
     return shard, index, np.frombuffer(body, dtype=np.uint8, count=count, offset=4 * count)
 
 
-def assemble(shard: int, points: int, parts: Iterable[tuple[str, bytes]]) -> npt.NDArray[np.uint8]:
+def assemble(shard: int, points: int, parts: Iterable[tuple[str, bytes]], *, holes: bool = False) -> npt.NDArray[np.uint8]:
     """The labels (uint8, one a point, in the shard's order) from the named bytes of every tile it touches.
 
-    Raises `Incomplete` where a point has no label or more than one, or a part belongs to another shard.
+    With `holes`, points of a missing tile are class 0, "created, never classified" (ASPRS LAS 1.4). Raises `Incomplete` where a point has no label or more than one, or a part belongs to another shard.
     """
     labels = np.zeros(points, dtype=np.uint8)
     times = np.zeros(points, dtype=np.uint8)
@@ -132,13 +132,13 @@ def assemble(shard: int, points: int, parts: Iterable[tuple[str, bytes]]) -> npt
         owner, index, label = decode_labels(data, name)
         if owner != shard or (len(index) and int(index.max()) >= points):
             raise Incomplete(f"{name}: these labels are not of shard {shard}; redo the run from the stage tile")
-        again = len(np.unique(index)) != len(index) or bool(times[index].any())
+        again = bool((np.diff(index.astype(np.int64)) <= 0).any()) or bool(times[index].any())
         if again:
             raise Incomplete(f"{name}: points of shard {shard} are labelled twice; redo the run from the stage tile")
         labels[index] = label
         times[index] = 1
     missing = points - int(times.sum())
-    if missing:
+    if missing and not holes:
         raise Incomplete(f"shard {shard}: {missing:,} of {points:,} points have no label; redrive the run")
     return labels
 

@@ -25,8 +25,9 @@ def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Siz
         files = list(pool.map(lambda source: read_las(store, source), sources))
         systems = list(pool.map(lambda pair: read_crs(store, *pair), zip(sources, files, strict=True)))
     crs = common_crs([(file.name, system) for file, system in zip(files, systems, strict=True)])
-    if crs.geographic:
-        raise BadInput(f"{files[0].name} is in degrees; reproject it to a map projection (metres or feet) first")
+    if crs.system is not None and not crs.projected:
+        kind = "in degrees" if crs.geographic else "not in a map projection"
+        raise BadInput(f"{files[0].name} is {kind}; reproject it to a map projection (metres or feet) first")
     points = sum(file.count for file in files)
     target = int(options.shard_mib * 2**20)
     items: list[Item] = [
@@ -34,6 +35,8 @@ def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Siz
         for number, file in enumerate(files)
         for shard in shards_of(file, number, target, least_bytes=min(target, 16 << 20))
     ]
+    for number, item in enumerate(items):
+        item["number"] = number
     return Sizing(
         work=points,
         items=items,

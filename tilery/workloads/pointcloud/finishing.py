@@ -1,0 +1,35 @@
+"""The shuffle's second half: a shard collects its labels and is written anew; the summary gathers what was learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tilery.workload import Item, Work
+from tilery.workloads.pointcloud import fragments
+from tilery.workloads.pointcloud.las_header import read_las
+from tilery.workloads.pointcloud.lists import SUMMARY
+from tilery.workloads.pointcloud.options import PointCloudOptions
+from tilery.workloads.pointcloud.rewrite import Labels, rewrite_shard
+from tilery.workloads.pointcloud.tiling import shard_of
+
+
+def finish(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
+    """Finish one shard, or write down the summary."""
+    if item["id"] == SUMMARY:
+        return {"statistics": item["statistics"], "ground": [work.key("process", "ground", tile) for tile in item["tiles"]]}
+    holes = work.missing.get("process", frozenset())
+    keys = [work.key("process", "labels", tile, f"{item['id']}.labels") for tile in item["tiles"] if tile not in holes]
+    parts = ((key, work.store.get(key)) for key in keys)
+    labels = fragments.assemble(item["number"], item["count"], parts, holes=bool(holes & set(item["tiles"])))
+    return write_shard(work, item, labels)
+
+
+def write_shard(work: Work[PointCloudOptions], item: Item, labels: Labels) -> dict[str, Any]:
+    """Write a shard with its labels; returns where, and its chunks, for the stitching."""
+    source, shard = work.run.sources[item["file"]], shard_of(item)
+    file = read_las(work.store, source)
+    key = work.out("shards", str(item["id"]))
+    with work.store.writer(key, size_hint=2 * (shard.stop - shard.start)) as out:
+        chunks = rewrite_shard(work.store, source, file, shard, labels, out)
+        size = out.tell()
+    return {"file": item["file"], "key": key, "size": size, "chunks": chunks}

@@ -1,0 +1,37 @@
+"""The common frame of one run: units, the grid of tiles, and how far a tile must see around itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tilery.run import Run
+from tilery.workloads.pointcloud.grid import TileGrid, cell_millimetres
+from tilery.workloads.pointcloud.ground import halo_cells
+from tilery.workloads.pointcloud.options import PointCloudOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every verb derives from the run's facts and options in the same way."""
+
+    unit_m: float
+    z_unit_m: float
+    grid: TileGrid
+    halo: int
+    """Cells of the ground filter around a tile."""
+    resolution_mm: int
+    """Cell of the terrain model; tiles are a whole number of these."""
+
+    @classmethod
+    def of(cls, run: Run, options: PointCloudOptions) -> Frame:
+        cell_mm, resolution_mm = cell_millimetres(options.ground.cell_m), cell_millimetres(options.resolution_m)
+        both = math.lcm(cell_mm, resolution_mm)
+        block = both // cell_mm
+        return cls(
+            unit_m=float(run.facts["unit_m"]),
+            z_unit_m=float(run.facts["z_unit_m"]),
+            grid=TileGrid.of_area(options.tile_area_km2, options.ground.cell_m, block=block),
+            halo=halo_cells(options.ground),
+            resolution_mm=resolution_mm,
+        )
