@@ -19,6 +19,7 @@ from cli.run import run
 from cli.runs import runs, show
 from cli.text import err
 from cli.up import up
+from cli.verify import verify
 from tilery.outcomes import BadInput, Outcome
 
 app = typer.Typer(
@@ -43,7 +44,7 @@ def options(
 
 HERE = "On this machine"
 BOTH = "The twin (--root DIR) or AWS (--stack NAME)"
-on_this_machine: tuple[Callable[..., None], ...] = (run, up)
+on_this_machine: tuple[Callable[..., None], ...] = (run, up, verify)
 on_both: tuple[Callable[..., None], ...] = (drop, get, runs, show, logs, stop, redrive, redo, pause, resume)
 for command in on_this_machine:
     app.command(rich_help_panel=HERE)(command)

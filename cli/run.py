@@ -228,7 +228,9 @@ def _summary(ended: products.Ended, folder: Path) -> None:
     console = err() if record["status"] == "FAILED" else out()
     if ended.failure is not None:
         console.print(f"error: {ended.failure['sentence']}", markup=False, style="red")
-        console.print(str(ended.failure.get("what_to_do", "")), markup=False)
+        bad = ended.exit_code == 2
+        todo = str(ended.failure["what_to_do"]) if bad else "Run the same command again: it repeats only what is missing."
+        console.print(todo, markup=False)
         console.print(f"Logs: tilery logs latest --root {folder} --tenant {record['tenant']}", markup=False)
         return
     console.print(f"lane {record['lane']}: {record.get('lane_reason', '')}", markup=False)

@@ -153,7 +153,7 @@ def test_where_there_is_no_twin_every_command_says_how_to_start_one(
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "up", "drop", "get", "runs", "show", "logs", "stop", "redrive", "redo", "pause", "resume"]
+    "command", ["run", "up", "verify", "drop", "get", "runs", "show", "logs", "stop", "redrive", "redo", "pause", "resume"]
 )
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke([command, "--help"]) == 0
