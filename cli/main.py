@@ -73,6 +73,11 @@ def invoke(arguments: list[str] | None = None) -> int:
     except Outcome as error:
         _say(str(error))
         return 2 if isinstance(error, BadInput) else 1
+    except OSError as error:
+        _say(
+            f"{error.filename or 'this machine'}: {error.strerror or error}; make room or check permissions, then run it again"
+        )
+        return 1
     except Exception as error:
         sentence = _cloud_sentence(error)
         if sentence is None:

@@ -219,3 +219,10 @@ def test_a_twin_that_died_is_not_taken_for_running(tmp_path: Path) -> None:
     (tmp_path / "twin" / "endpoint.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "pid": 2**22 - 3}))
 
     assert not TwinTarget(tmp_path).reachable()
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(numbers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "sums", str(numbers), "--out", "/proc/nowhere"]) == 1
+    said = capsys.readouterr().err
+    assert "/proc/nowhere" in said
+    assert "Traceback" not in said
