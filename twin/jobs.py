@@ -26,7 +26,7 @@ from twin.integrations import TaskFailed
 from twin.offspring import Guardian, kill_group, launcher
 
 MEMORY_CHECK_S = 0.5
-GRACE_S = 10.0
+GRACE_S = 5.0
 """Seconds between SIGTERM and SIGKILL; ECS gives 30, a person at a terminal waits less."""
 
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"

@@ -28,6 +28,8 @@ from twin.lambda_worker import LENGTH, MAX_PAYLOAD
 from twin.offspring import Guardian, kill_group
 
 MEMORY_CHECK_S = 0.25
+MIN_IDLE = 16
+"""Warm workers kept at least: one for each function that a run calls; they share their zygote's memory."""
 SYSTEM_LOGS = "_system"
 """Log folder of calls that belong to no run."""
 SAFE_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -127,7 +129,7 @@ class Lambdas:
     def _keep(self, worker: _Worker) -> None:
         """Back to the pool; the longest unused ones leave when it grows beyond what can be busy at once."""
         self._idle.append(worker)
-        while len(self._idle) > 2 * self._max_workers:
+        while len(self._idle) > max(MIN_IDLE, 2 * self._max_workers):
             self._idle.pop(0).kill()
 
     async def _call(self, worker: _Worker, event: Any) -> Any:
@@ -240,6 +242,12 @@ class _Worker:
         self._writer.close()
 
 
+def _discard(forking: asyncio.Task[_Worker]) -> None:
+    """A worker that nobody waits for any more."""
+    if not forking.cancelled() and forking.exception() is None:
+        forking.result().kill()
+
+
 class _Zygote:
     """A process that has imported what its functions need, and forks them on request."""
 
@@ -269,7 +277,15 @@ class _Zygote:
         self.dead = False
 
     async def fork(self, spec: FunctionSpec) -> _Worker:
-        """A new worker of a function."""
+        """A new worker of a function. Forking is not cut short when the caller is cancelled: the answers come in order."""
+        forking = self._loop.create_task(self._fork(spec))
+        try:
+            return await asyncio.shield(forking)
+        except asyncio.CancelledError:
+            forking.add_done_callback(_discard)
+            raise
+
+    async def _fork(self, spec: FunctionSpec) -> _Worker:
         async with self._turn:
             if self.dead:
                 raise _failure("Runtime.ExitError", "Runtime exited without providing a reason", "-")
@@ -289,7 +305,7 @@ class _Zygote:
                 # A few kilobytes into an empty socket buffer: this cannot block.
                 socket.send_fds(self._control, [text], [theirs.fileno()])
             try:
-                pid, exited = await asyncio.shield(self._forked)
+                pid, exited = await self._forked
             except BaseException:
                 ours.close()
                 raise

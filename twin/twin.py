@@ -109,6 +109,7 @@ class Twin:
         self._folder = self.root / "twin"
         self._stack = contextlib.AsyncExitStack()
         self._background: set[asyncio.Task[Any]] = set()
+        self._told: set[tuple[str, ...]] = set()
 
     async def __aenter__(self) -> Twin:
         try:
@@ -217,13 +218,24 @@ class Twin:
         return f"the upload could not be taken in; see {self._folder / 'dead-letters.jsonl'} ({ingest.status})"
 
     async def _landed(self, key: str) -> None:
-        """A file in the watched folder. Parts of a dataset that is not ready yet, and runs of before, need no word."""
+        """A file in the watched folder. What had its run before needs no word."""
         try:
             answer = await self._upload(key)
         except keys.BadKey as error:
             answer = Ignored(key, str(error))
-        if isinstance(answer, Ignored) or answer.new:
+        if self._is_news(answer):
             self._on_event(answer)
+
+    def _is_news(self, answer: Accepted | Ignored) -> bool:
+        """A dataset may have thousands of files: the first one speaks for all that wait for the same _READY.json."""
+        if isinstance(answer, Accepted):
+            return answer.new
+        folder = tuple(answer.key.split("/")[:4])
+        if answer.key.count("/") < 4 or answer.key.endswith(f"/{keys.READY}"):
+            return True
+        told_before = folder in self._told
+        self._told.add(folder)
+        return not told_before
 
     def _known(self, run_id: str) -> str | None:
         """The execution of a run, if there is one."""

@@ -208,6 +208,21 @@ def test_cancelling_a_call_kills_the_worker(module_folder: Path, tmp_path: Path)
     run(module_folder, body)
 
 
+def test_calls_that_are_cancelled_at_any_moment_never_mix_up_the_workers_of_others(module_folder: Path) -> None:
+    async def body(lambdas: Lambdas) -> None:
+        await lambdas.warm("control")
+        for number in range(60):
+            cancelled = asyncio.create_task(lambdas.invoke("echo", {"n": -1}))
+            await asyncio.sleep(number * 0.0002)
+            cancelled.cancel()
+            if number % 2:
+                assert (await lambdas.invoke("echo", {"n": number}))["event"] == {"n": number}
+            else:
+                assert (await failure(lambdas, "refuse", {}))[0] == "BadInput"
+
+    run(module_folder, body)
+
+
 def test_a_worker_that_dies_is_an_exit_error_and_the_next_call_gets_a_new_one(module_folder: Path, tmp_path: Path) -> None:
     pidfile = tmp_path / "pid"
 

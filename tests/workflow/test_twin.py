@@ -105,6 +105,23 @@ def test_the_watched_folder_starts_runs_also_for_files_that_came_while_the_twin_
     asyncio.run(watched(second))
 
 
+def test_a_watched_dataset_speaks_once_however_many_files_it_has(spine: Spine) -> None:
+    seen: list[TwinEvent] = []
+
+    async def inside() -> None:
+        async with Twin(spine.root, workloads=["sums"], watch=True, on_event=seen.append) as twin:
+            await until(seen, lambda event: isinstance(event, Ignored))
+            key = spine.put({}, ready={})
+            accepted: Accepted = await until(seen, lambda event: isinstance(event, Accepted))
+            assert accepted.key == key
+            assert (await twin.wait(accepted.run_id)).status == "SUCCEEDED"
+
+    for number in range(30):
+        spine.store.put(f"drop/acme/sums/set/{number}.txt", NUMBERS)
+    asyncio.run(inside())
+    assert len([event for event in seen if isinstance(event, Ignored)]) == 1
+
+
 KILLED = """
 import asyncio, sys
 from pathlib import Path
