@@ -21,6 +21,7 @@ from twin.distributed import load_map_run
 from twin.executions import ARN, ExecutionInfo, Kind, arn_of, children_of, info_from_journal, load_header
 from twin.faults import (
     MAX_PAYLOAD_BYTES,
+    ApiError,
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
     ExecutionNotRedrivable,
@@ -154,10 +155,18 @@ class Engine:
         return self._launch(run)
 
     async def stop(self, arn: str, error: str = "", cause: str = "") -> ExecutionInfo:
-        """StopExecution: cancels what runs; the execution is ABORTED. Does nothing to one that has ended."""
+        """StopExecution: cancels what runs; the execution is ABORTED. Does nothing to one that has ended.
+
+        Raises ApiError for a child of a map run, which AWS would stop alone.
+        """
         run = self._live.get(arn)
         if run is None:
-            if self.describe(arn).status == "RUNNING":
+            info = self.describe(arn)
+            if info.map_run_arn is not None:
+                raise ApiError(
+                    "The twin does not stop a child of a map run alone: stop the execution that started the map run."
+                )
+            if info.status == "RUNNING":
                 run = self._reopen(arn)
                 run.stop_reason = (error, cause)
                 self._finish(run, "ExecutionAborted", error=error, cause=cause)

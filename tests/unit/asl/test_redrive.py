@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.asl.test_map import distributed, inline
 from tests.unit.asl.world import World, done, failed, states, task, until, within
-from twin.faults import ExecutionNotRedrivable
+from twin.faults import ApiError, ExecutionNotRedrivable
 
 
 def test_redrive_repeats_the_failed_state_with_the_same_input_and_variables(tmp_path: Path) -> None:
@@ -187,3 +187,32 @@ def test_stop_aborts_tasks_and_children_and_can_be_redriven(tmp_path: Path) -> N
     hang = False
     assert world.redrive(arn).output == [0, 1, 2]
     assert sorted(world.called("f")) == [0, 1, 1, 2, 2]
+
+
+def test_an_execution_left_running_by_a_kill_can_be_stopped_before_it_is_resumed(tmp_path: Path) -> None:
+    """API reference, StopExecution; after a restart the execution is only a journal, and stopping it ends that journal."""
+    world = World(tmp_path)
+    world.register(states(Rest={"Type": "Wait", "Seconds": 1000, "End": True}))
+    world.clock.auto = False
+
+    async def killed() -> str:
+        arn = (await world.engine.start("machine", "run", {})).arn
+        await until(lambda: len(world.clock.slept) == 1)
+        await world.engine.close()
+        return arn
+
+    arn = within(killed())
+    engine = world.fresh_engine()
+    assert within(engine.stop(arn, "Enough")).status == "ABORTED"
+    assert within(engine.resume()) == []
+    assert world.events(arn) == ["ExecutionStarted", "WaitStateEntered", "ExecutionAborted"]
+
+
+def test_a_child_of_a_map_run_is_not_stopped_alone(tmp_path: Path) -> None:
+    """The twin refuses what it does not do as AWS does; it does not pretend."""
+    world = World(tmp_path)
+    info = world.play(states(Each=distributed(states(Do=done()), Items=[1])))
+    [run] = world.engine.map_runs(info.arn)
+    [child] = world.engine.map_run_executions(run["mapRunArn"])
+    with pytest.raises(ApiError, match="stop the execution that started"):
+        within(world.engine.stop(child.arn))

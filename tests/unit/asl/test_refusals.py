@@ -25,6 +25,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (states(Do=task(Resource="arn:aws:states:us-east-1:123456789012:activity:x")), "Do", "Resource"),
     (states(Do=task(Resource="arn:aws:lambda:us-east-1:123456789012:function:x")), "Do", "Resource"),
     (states(Do=task(Resource="arn:aws:states:::ecs:runTask.sync")), "Do", "Resource"),
+    (states(Do=task(Resource="arn:aws:states:::batch:submitJob")), "Do", "Resource"),
     (states(Do=task(Next="Nowhere")), "Do", "Next"),
     (states(Do={**task(), "End": False}), "Do", "Next"),
     (states(Do={**task(), "Next": "Do"}), "Do", "Next"),
