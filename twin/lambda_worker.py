@@ -163,7 +163,7 @@ def _invoke(handler: Handler, request: dict[str, Any], context: Context) -> dict
     try:
         value = handler(request["event"], context)
     except Exception as error:
-        traceback.print_exc()
+        _say("".join(traceback.format_exception(error)))
         return {"error": _report(error, request["request_id"])}
     try:
         payload = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -186,8 +186,7 @@ def _report(error: BaseException, request_id: str, kind: str = "") -> dict[str, 
 
 def _log_to(path: Path) -> None:
     """Send what this process prints from here on to a file, through the descriptors so that native code follows."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _say("")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
@@ -198,11 +197,18 @@ def _log_to(path: Path) -> None:
 def _say_report(spec: dict[str, Any], request_id: str, seconds: float) -> None:
     """The line that Lambda writes at the end of each call, of use for sizing memory."""
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(
+    _say(
         f"REPORT RequestId: {request_id}\tDuration: {1000 * seconds:.2f} ms\t"
-        f"Memory Size: {spec['memory_mib']} MB\tMax Memory Used: {peak_mib} MB",
-        flush=True,
+        f"Memory Size: {spec['memory_mib']} MB\tMax Memory Used: {peak_mib} MB\n"
     )
+
+
+def _say(text: str) -> None:
+    """Write to the log, if it takes it: a full disk must not hide how the call itself ended."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -208,6 +208,19 @@ def test_cancelling_a_call_kills_the_worker(module_folder: Path, tmp_path: Path)
     run(module_folder, body)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_log_that_takes_nothing_more_does_not_hide_how_the_call_ended(module_folder: Path) -> None:
+    folder = module_folder.parent / "logs" / "r1"
+    folder.mkdir(parents=True)
+    (folder / "refuse.log").symlink_to("/dev/full")
+
+    async def body(lambdas: Lambdas) -> None:
+        for _ in range(2):
+            assert (await failure(lambdas, "refuse", {"run_id": "r1"}))[0] == "BadInput"
+
+    run(module_folder, body)
+
+
 def test_calls_that_are_cancelled_at_any_moment_never_mix_up_the_workers_of_others(module_folder: Path) -> None:
     async def body(lambdas: Lambdas) -> None:
         await lambdas.warm("control")

@@ -122,6 +122,34 @@ def test_a_watched_dataset_speaks_once_however_many_files_it_has(spine: Spine) -
     assert len([event for event in seen if isinstance(event, Ignored)]) == 1
 
 
+def test_a_port_that_is_taken_is_refused_with_a_sentence(spine: Spine, tmp_path: Path) -> None:
+    async def another(twin: Twin) -> None:
+        port = int(twin.url.rpartition(":")[2])
+        with pytest.raises(BadInput, match=f"port {port} of this machine cannot be used"):
+            async with Twin(tmp_path / "other", workloads=["sums"], port=port):
+                pass
+
+    spine.on_twin(another)
+
+
+def test_a_stopped_run_ends_its_jobs_and_says_so(spine: Spine) -> None:
+    key = spine.put({"a.txt": NUMBERS}, ready={"options": {"lane": "fargate", "lines": 10, "sleep_s": 0.5}})
+
+    async def act(twin: Twin) -> None:
+        accepted = await twin.drop(key)
+        assert isinstance(accepted, Accepted)
+        await asyncio.to_thread(wait_for_markers, spine, 1)
+        await twin.engine.stop(accepted.execution_arn, "Operator", "not needed")
+        assert (await twin.wait(accepted.run_id)).status == "ABORTED"
+        at_stop = wait_for_markers(spine, 1)
+        await asyncio.sleep(1.2)
+        assert wait_for_markers(spine, 1) == at_stop
+        failure = json.loads(next(spine.root.glob(f"results/acme/sums/*/{accepted.run_id}/failure.json")).read_text())
+        assert failure["status"] == "ABORTED"
+
+    spine.on_twin(act)
+
+
 KILLED = """
 import asyncio, sys
 from pathlib import Path
