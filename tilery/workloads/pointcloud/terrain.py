@@ -1,4 +1,4 @@
-"""The terrain model: exact means of ground points on the global grid, filled from a bounded neighbourhood, as a COG and a picture."""
+"""The terrain model: exact means of ground points on the global grid, voids filled from nearby; as a COG and a picture."""
 
 from __future__ import annotations
 
@@ -50,6 +50,14 @@ def terrain_model(
     # Sums of whole millimetres stay below 2^53, so float64 adds them exactly in any order.
     total = np.bincount(cell, weights=z[near], minlength=size).astype(np.int64)
     mean = np.where(count > 0, (2 * total + count) // np.maximum(2 * count, 1), VOID).astype(np.int32).reshape(window.shape)
+    return filled_heights(mean, window, core, resolution_m, fill_m)
+
+
+def filled_heights(
+    mean: npt.NDArray[np.int32], window: Window, core: Window, resolution_m: float, fill_m: float
+) -> npt.NDArray[np.float32]:
+    """The same from mean heights (int32 mm, `VOID` where there is none) of a window that holds the core and its reach."""
+    reach = fill_cells(resolution_m, fill_m)
     heights = (fill(mean, reach, one_sided=False) if reach else mean)[core.inside(window)]
     return np.where(heights == VOID, np.float32(NODATA), (heights / MM_PER_M).astype(np.float32))
 

@@ -25,7 +25,7 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     """Classify and rewrite every shard; returns what the finish stage would have returned."""
     frame = Frame.of(work.run, work.options)
     points = read_points(work, items, frame)
-    labels = np.zeros(len(points), np.uint8)
+    labels = np.zeros(len(points.z), np.uint8)
     found: list[dict[str, Any]] = []
     heights: list[str] = []
     for tile, members in frame.grid.members(points.x, points.y, frame.halo):

@@ -1,0 +1,122 @@
+"""What a point cloud run publishes: classified files stitched from their shards, the terrain model, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tilery import keys
+from tilery.report import Picture
+from tilery.run import Product
+from tilery.workload import Publication, Published
+from tilery.workloads.pointcloud import surface, terrain
+from tilery.workloads.pointcloud.frame import Frame
+from tilery.workloads.pointcloud.grid import Window, tile_from_id
+from tilery.workloads.pointcloud.las_header import read_las
+from tilery.workloads.pointcloud.lists import SUMMARY
+from tilery.workloads.pointcloud.options import PointCloudOptions
+from tilery.workloads.pointcloud.page import page
+from tilery.workloads.pointcloud.stitch import ShardOutput, segments_of
+
+WRITERS = 8
+"""Files that are stitched at once; on S3 their bytes are copied by S3."""
+PICTURE_PIXELS = 1600
+"""Longest side of the pictures inside the report."""
+
+
+def publish(publication: Publication[PointCloudOptions]) -> Published:
+    """Write all products below the run's results folder."""
+    done = {done.item["id"]: done.value for done in publication.done["finish"]}
+    summary = done.pop(SUMMARY)
+    statistics = summary["statistics"]
+    products = _classified(publication, list(done.values()))
+    model = _terrain(publication, summary["ground"]) if statistics["classes"].get("2") else None
+    products += model.products if model else []
+    html = page(publication.record, statistics, model.measured_m2 if model else 0.0, products, model.pictures if model else [])
+    products.append(_stored(publication, "report", "report.html", html.encode()))
+    warnings = [] if model else ["no ground point was found, so there is no terrain model"]
+    return Published(products, counts={"classes": statistics["classes"]}, warnings=warnings)
+
+
+def _classified(publication: Publication[PointCloudOptions], shards: list[dict[str, Any]]) -> list[Product]:
+    by_file: dict[int, list[ShardOutput]] = {}
+    for shard in shards:
+        chunks = tuple((points, size) for points, size in shard["chunks"])
+        by_file.setdefault(shard["file"], []).append(ShardOutput(shard["key"], shard["size"], chunks))
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return list(pool.map(lambda number: _stitched(publication, number, by_file[number]), sorted(by_file)))
+
+
+def _stitched(publication: Publication[PointCloudOptions], number: int, shards: list[ShardOutput]) -> Product:
+    store, source = publication.work.store, publication.work.run.sources[number]
+    path = f"classified/{source.name}"
+    segments = segments_of(store, source, read_las(store, source), shards)
+    store.compose(keys.join(publication.folder, path), segments)
+    return _product(publication, "classified", path, source.name)
+
+
+@dataclass(frozen=True)
+class _Terrain:
+    products: list[Product]
+    pictures: list[Picture]
+    measured_m2: float
+    """Area of the cells that hold a ground point."""
+
+
+def _terrain(publication: Publication[PointCloudOptions], ground: list[str]) -> _Terrain:
+    work = publication.work
+    frame = Frame.of(work.run, work.options)
+    windows = [surface.in_cells(frame.grid, tile_from_id(key.rsplit("/", 1)[1]), frame.resolution_mm) for key in ground]
+    reach = terrain.fill_cells(work.options.resolution_m, work.options.fill_m)
+    box = _extent_of_points(publication, frame)
+    measured = 0
+
+    def models() -> Iterator[tuple[Window, Any]]:
+        nonlocal measured
+        for model in surface.filled(work.store, ground, windows, reach):
+            measured += model.measured
+            yield model.window, model.heights
+
+    dtm, shade, small = (work.scratch / name for name in ("dtm.tif", "hillshade.png", "small.png"))
+    units = (frame.unit_m, frame.z_unit_m)
+    terrain.write_cog(dtm, box, models(), work.options.resolution_m, work.run.facts["crs"], *units)
+    z_factor = frame.z_unit_m / frame.unit_m
+    terrain.write_hillshade(dtm, shade, z_factor)
+    terrain.write_hillshade(dtm, small, z_factor, longest=PICTURE_PIXELS)
+    caption = (
+        f"Terrain model of {work.run.dataset}, {work.options.resolution_m:g} m cells, lit from the north-west, tinted by height"
+    )
+    picture = Picture(small.read_bytes(), caption, "Shaded relief of the ground")
+    products = [_uploaded(publication, "dtm", dtm), _uploaded(publication, "hillshade", shade)]
+    return _Terrain(products, [picture], measured * (frame.resolution_mm / 1000) ** 2)
+
+
+def _extent_of_points(publication: Publication[PointCloudOptions], frame: Frame) -> Window:
+    """The cells between the bounds that `size` found in the headers."""
+    x0, y0, x1, y1 = (edge // frame.resolution_mm for edge in publication.work.run.facts["bounds_mm"])
+    return Window(x0, y0, x1 - x0 + 1, y1 - y0 + 1)
+
+
+def _uploaded(publication: Publication[PointCloudOptions], kind: str, path: Path) -> Product:
+    publication.work.store.upload(str(path), keys.join(publication.folder, path.name))
+    return _product(publication, kind, path.name)
+
+
+def _stored(publication: Publication[PointCloudOptions], kind: str, path: str, data: bytes) -> Product:
+    publication.work.store.put(keys.join(publication.folder, path), data)
+    return _product(publication, kind, path)
+
+
+def _product(publication: Publication[PointCloudOptions], kind: str, path: str, source: str | None = None) -> Product:
+    key = keys.join(publication.folder, path)
+    entry, digest = publication.work.store.head(key), publication.work.store.digest(key)
+    return Product(
+        kind=kind,
+        path=path,
+        source=source,
+        bytes=entry.size if entry else 0,
+        digest={"algorithm": digest.algorithm, "value": digest.value},
+    )

@@ -1,0 +1,133 @@
+"""Ground heights of tiles on the cells of the terrain model: exact means, kept tile by tile, filled across tile borders."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.outcomes import Incomplete
+from tilery.store.port import Store
+from tilery.workloads.pointcloud.fill import fill
+from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, TileGrid, TileIndex, Window
+from tilery.workloads.pointcloud.terrain import NODATA
+
+_HEADER = struct.Struct("<4sqqIII")
+"""Magic, window, CRC-32 of the deflated heights."""
+_MAGIC = b"TGH1"
+KEPT = 64
+"""Decoded tiles kept while neighbours are filled: 0.5 km2 at 1 m is 2 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heights:
+    """Mean ground heights (int32 mm, `VOID` where there is no ground point) in the cells of a window; row 0 is the south."""
+
+    window: Window
+    mean_mm: NDArray[np.int32]
+
+
+def in_cells(grid: TileGrid, tile: TileIndex, cell_mm: int) -> Window:
+    """A tile's window in cells of another size, of which its side is a whole number."""
+    core, side = grid.window(tile), grid.side * grid.cell_mm // cell_mm
+    return Window(core.x0 * grid.cell_mm // cell_mm, core.y0 * grid.cell_mm // cell_mm, side, side)
+
+
+def mean_heights(x: NDArray[np.int64], y: NDArray[np.int64], z: NDArray[np.int32], window: Window, cell_mm: int) -> Heights:
+    """The mean of the points (mm) in each cell, rounded to whole millimetres; exact, so that their order does not matter."""
+    near = window.contains(x, y, cell_mm)
+    cell, size = window.cell_of(x[near], y[near], cell_mm), window.width * window.height
+    count = np.bincount(cell, minlength=size)
+    # Sums of whole millimetres stay below 2^53, so float64 adds them exactly in any order.
+    total = np.bincount(cell, weights=z[near], minlength=size).astype(np.int64)
+    mean = np.where(count > 0, (2 * total + count) // np.maximum(2 * count, 1), VOID)
+    return Heights(window, mean.astype(np.int32).reshape(window.shape))
+
+
+def encode(heights: Heights) -> bytes:
+    packed = zlib.compress(heights.mean_mm.astype("<i4").tobytes(), 1)
+    window = heights.window
+    return _HEADER.pack(_MAGIC, window.x0, window.y0, window.width, window.height, zlib.crc32(packed)) + packed
+
+
+def decode(data: bytes, name: str) -> Heights:
+    """The heights of these bytes. Raises `Incomplete` where they are damaged; `name` goes into the sentence."""
+    if len(data) >= _HEADER.size and data[:4] == _MAGIC:
+        _, x0, y0, width, height, crc = _HEADER.unpack_from(data)
+        packed = data[_HEADER.size :]
+        if zlib.crc32(packed) == crc:
+            mean = np.frombuffer(zlib.decompress(packed), "<i4").reshape(height, width)
+            return Heights(Window(x0, y0, width, height), mean)
+    raise Incomplete(f"{name}: this intermediate object is damaged or cut off; redo the run from the stage process")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The filled heights of one tile (float32 m, `NODATA` where unknown), and how many of its cells hold a ground point."""
+
+    window: Window
+    heights: NDArray[np.float32]
+    measured: int
+
+
+def filled(store: Store, keys: Sequence[str], windows: Sequence[Window], reach: int) -> Iterator[Model]:
+    """Every tile with its voids filled from ground within `reach` cells, also across tile borders.
+
+    `windows` are the tiles' windows, in the order of `keys`. A cell gets the same height as in one window of everything.
+    """
+
+    @lru_cache(maxsize=KEPT)
+    def read(number: int) -> NDArray[np.int32]:
+        return decode(store.get(keys[number]), keys[number]).mean_mm
+
+    near = Neighbours(windows, reach)
+    for number, window in enumerate(windows):
+        wide = window.grow(reach)
+        mean = np.full(wide.shape, VOID, np.int32)
+        for other in near.of(number):
+            part = intersection(windows[other], wide)
+            mean[part.inside(wide)] = read(other)[part.inside(windows[other])]
+        measured = int(np.count_nonzero(read(number) != VOID))
+        heights = (fill(mean, reach, one_sided=False) if reach else mean)[window.inside(wide)]
+        metres = np.where(heights == VOID, np.float32(NODATA), (heights / MM_PER_M).astype(np.float32))
+        yield Model(window, metres, measured)
+
+
+class Neighbours:
+    """Which tiles of equal size lie within `reach` cells of each other, without comparing all with all."""
+
+    def __init__(self, windows: Sequence[Window], reach: int) -> None:
+        self._windows = windows
+        self._side = windows[0].width if windows else 1
+        self._steps = -(-reach // self._side) if reach else 0
+        self._at = {self._place(window): number for number, window in enumerate(windows)}
+
+    def of(self, number: int) -> list[int]:
+        """The tile itself and those near it."""
+        column, row = self._place(self._windows[number])
+        steps = range(-self._steps, self._steps + 1)
+        places = ((column + dx, row + dy) for dy in steps for dx in steps)
+        return [self._at[place] for place in places if place in self._at]
+
+    def _place(self, window: Window) -> tuple[int, int]:
+        return window.x0 // self._side, window.y0 // self._side
+
+
+def intersection(a: Window, b: Window) -> Window:
+    """The cells that two windows share, which they must."""
+    x0, y0 = max(a.x0, b.x0), max(a.y0, b.y0)
+    x1, y1 = min(a.x0 + a.width, b.x0 + b.width), min(a.y0 + a.height, b.y0 + b.height)
+    return Window(x0, y0, x1 - x0, y1 - y0)
+
+
+def extent(windows: Sequence[Window]) -> Window:
+    """The smallest window that holds all of these."""
+    x0, y0 = min(window.x0 for window in windows), min(window.y0 for window in windows)
+    x1 = max(window.x0 + window.width for window in windows)
+    y1 = max(window.y0 + window.height for window in windows)
+    return Window(x0, y0, x1 - x0, y1 - y0)
