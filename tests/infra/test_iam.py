@@ -159,7 +159,9 @@ def test_the_back_office_may_look_tell_and_answer(simulator: Simulator) -> None:
 def test_the_gate_may_answer_for_our_pipelines_only(simulator: Simulator) -> None:
     """Not simulated: AWS's reference lists no resource for this action, but AWS checks it against the machine's ARN
     (aws/aws-cdk pull request 8486)."""
-    answers = [one for one in simulator.deployment.statements(simulator.role("gate")) if "states:SendTaskSuccess" in one["Action"]]
+    answers = [
+        one for one in simulator.deployment.statements(simulator.role("gate")) if "states:SendTaskSuccess" in one["Action"]
+    ]
     assert [as_list(one["Resource"]) for one in answers] == [[states("stateMachine", "tilery-dev-pointcloud")]]
 
 
