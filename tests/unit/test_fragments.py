@@ -1,0 +1,67 @@
+"""Fragments and labels survive the trip, and damage is noticed."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tilery.outcomes import Incomplete
+from tilery.workloads.pointcloud import fragments
+
+
+@settings(deadline=None)
+@given(st.integers(0, 99), st.integers(0, 2**32 - 1))
+def test_a_fragment_survives(count: int, seed: int) -> None:
+    given_points = _small(count, seed)
+    back = fragments.decode(fragments.encode(given_points), "f")
+    assert back.shard == given_points.shard
+    for name in ("x", "y", "z", "returns", "index"):
+        before, after = getattr(given_points, name), getattr(back, name)
+        assert before.dtype == after.dtype
+        assert before.tolist() == after.tolist()
+
+
+def _small(count: int, seed: int) -> fragments.Fragment:
+    random = np.random.default_rng(seed)
+    x, y = random.integers(-900_000, 5_000_000, (2, count))
+    index = np.unique(random.integers(0, 2**32, count, dtype=np.uint64)).astype(np.uint32)
+    n = len(index)
+    z = random.integers(-400_000, 9_000_000, n).astype(np.int32)
+    return fragments.Fragment(3, x[:n], y[:n], z, random.integers(0, 256, n).astype(np.uint8), index)
+
+
+@pytest.mark.parametrize("cut", [3, 30, -1])
+def test_a_cut_fragment_is_named(cut: int) -> None:
+    with pytest.raises(Incomplete, match="tiles/x1_y2/0"):
+        fragments.decode(fragments.encode(_small(50, 1))[:cut], "tiles/x1_y2/0")
+
+
+def test_a_flipped_bit_is_noticed() -> None:
+    data = bytearray(fragments.encode(_small(50, 1)))
+    data[-5] ^= 1
+    with pytest.raises(Incomplete, match="damaged"):
+        fragments.decode(bytes(data), "f")
+
+
+def labels(index: list[int], value: int, shard: int = 4) -> bytes:
+    return fragments.encode_labels(shard, np.array(index, dtype=np.uint32), np.full(len(index), value, dtype=np.uint8))
+
+
+def test_labels_come_together_in_the_order_of_the_shard() -> None:
+    parts = [("b", labels([1, 3], 2)), ("a", labels([0, 2], 1))]
+    assert fragments.assemble(4, 4, parts).tolist() == [1, 2, 1, 2]
+
+
+def test_a_point_without_label_is_an_error() -> None:
+    with pytest.raises(Incomplete, match=r"2 of 4 points"):
+        fragments.assemble(4, 4, [("a", labels([0, 2], 1))])
+
+
+def test_a_point_labelled_twice_is_an_error() -> None:
+    with pytest.raises(Incomplete, match="labelled twice"):
+        fragments.assemble(4, 3, [("a", labels([0, 1], 1)), ("b", labels([1, 2], 1))])
+
+
+def test_labels_of_another_shard_are_an_error() -> None:
+    with pytest.raises(Incomplete, match="not of shard 5"):
+        fragments.assemble(5, 2, [("a", labels([0, 1], 1))])
