@@ -1,0 +1,93 @@
+"""`make demo`: start the twin, drop a real LiDAR file into its drop folder, watch it come back classified."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+
+from cli.products import read
+from cli.progress import Display, Watch
+from cli.sample import sample
+from cli.target import TwinTarget, open_directory
+from cli.text import err, out
+from cli.up import make_drop_folders
+from tilery import keys
+from tilery.outcomes import Outcome, Transient
+from tilery.report import duration, size
+from twin.twin import Accepted, Ignored, Twin, TwinEvent
+
+ROOT = Path("build/demo")
+TENANT = "demo"
+ACCEPT_S = 60.0
+
+
+async def demo(root: Path, file: Path) -> int:
+    """Drop the file as a person would, with a copy into the watched folder; returns the exit code."""
+    console, answers = out(), asyncio.Queue[TwinEvent]()
+    store = open_directory(root)
+    async with Twin(root, workloads=["pointcloud"], watch=True, on_event=answers.put_nowait) as twin:
+        folder = make_drop_folders(root, TENANT)["pointcloud"]
+        console.print(f"The twin is up: {twin.url} speaks the Step Functions API. Its drop folder: {folder}", markup=False)
+        console.print(f"Dropping {file.name} ({size(file.stat().st_size)}, 110,000 points of Eugene, Oregon)", markup=False)
+        partial = folder / f".{file.name}.part"
+        shutil.copyfile(file, partial)
+        partial.replace(folder / file.name)
+        accepted = await asyncio.wait_for(_accepted(answers, file.name), ACCEPT_S)
+        console.print(f"accepted: run {accepted.run_id[:8]}", markup=False)
+        watch = Watch(TwinTarget(root).stepfunctions, store, accepted.execution_arn, TENANT, accepted.run_id)
+        with Display(err()) as display:
+            looking = asyncio.create_task(_look(watch, display))
+            await twin.wait(accepted.run_id)
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+            display.show(await asyncio.to_thread(watch.look))
+    results = keys.result(TENANT, "pointcloud", file.name, accepted.run_id)
+    ended = read(store, results)
+    if ended is None or ended.record["status"] != "SUCCEEDED":
+        console.print(f"The demo run did not succeed: {ended.failure if ended else 'no record'}", markup=False)
+        return 1
+    record = ended.record
+    console.print(
+        f"Done in {duration(record['timings']['total_s'])}, lane {record['lane']}: {record['lane_reason']}", markup=False
+    )
+    for label, count in record["counts"]["classes"].items():
+        console.print(f"  class {label}: {count:,} points", markup=False)
+    for product in record["products"]:
+        console.print(f"{product['kind']:>12}  {root / results / product['path']}  {size(product['bytes'])}", markup=False)
+    console.print(
+        "Open the report in a browser. Drop files of your own: tilery up, or tilery run pointcloud FILE --out DIR", markup=False
+    )
+    return 0
+
+
+async def _accepted(answers: asyncio.Queue[TwinEvent], name: str) -> Accepted:
+    while True:
+        event = await answers.get()
+        if isinstance(event, Accepted) and event.key.endswith(f"/{name}"):
+            return event
+        if isinstance(event, Ignored) and event.key.endswith(f"/{name}"):
+            raise Transient(f"the drop was ignored: {event.why}")
+
+
+async def _look(watch: Watch, display: Display) -> None:
+    while True:
+        display.show(await asyncio.to_thread(watch.look))
+        await asyncio.sleep(0.25)
+
+
+def main() -> int:
+    shutil.rmtree(ROOT, ignore_errors=True)
+    ROOT.mkdir(parents=True)
+    try:
+        return asyncio.run(demo(ROOT.resolve(), sample(Path(".cache"))))
+    except Outcome as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return failure.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
