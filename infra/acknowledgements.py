@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import aws_cdk as cdk
-from constructs import Construct
+from constructs import IConstruct
 
 from infra.settings import Settings
 from infra.workflows import STATEMACHINES, map_labels, pipeline_name
@@ -106,7 +106,7 @@ def _instances(settings: Settings) -> list[Accepted]:
 def acknowledge(stack: cdk.Stack, settings: Settings) -> None:
     """Tell cdk-nag; a path that does not exist is an error here, a rule that no longer fires one in the tests."""
     for one in accepted(settings):
-        construct: Construct = stack
+        construct: IConstruct = stack
         for part in one.path.split("/"):
             construct = construct.node.find_child(part)
         cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=f"AwsSolutions::{one.rule}", reason=one.reason))

@@ -43,7 +43,7 @@ class AppStack(cdk.Stack):
         }
         told = {"TILERY_TOPIC": notices.topic.topic_arn, "TILERY_PIPELINES": json.dumps(pipelines)}
 
-        images = {
+        images: dict[str, dict[str, Image]] = {
             workload: {
                 target: Image(
                     self,

@@ -89,7 +89,7 @@ class Queues(Construct):
             block_devices=[ec2.BlockDevice(device_name="/dev/xvda", volume=volume)],
         )
 
-    def _gpu(self, lane: str, template: ec2.LaunchTemplate) -> list[batch.IManagedComputeEnvironment]:
+    def _gpu(self, lane: str, template: ec2.LaunchTemplate) -> list[batch.IComputeEnvironment]:
         """Spot first; on demand where there is none, or the work would wait for ever."""
         return [
             batch.ManagedEc2EcsComputeEnvironment(
@@ -112,7 +112,7 @@ class Queues(Construct):
             for spot, vcpus in zip((True, False), self._gpu_max_vcpus, strict=True)
         ]
 
-    def _queue(self, lane: str, environments: Sequence[batch.IManagedComputeEnvironment]) -> str:
+    def _queue(self, lane: str, environments: Sequence[batch.IComputeEnvironment]) -> str:
         return batch.JobQueue(
             self,
             f"{title(lane)}Queue",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import aws_cdk as cdk
 import jsii
@@ -18,7 +19,8 @@ from aws_cdk import aws_lambda as lambda_
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = "3.13"
-PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_28_aarch64", "manylinux_2_34_aarch64")
+PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 35)))
+"""Every glibc up to that of Amazon Linux 2023; pip takes a tag literally (obstore's wheel says 2_24)."""
 SOURCE_SUFFIXES = (".py", ".json", ".typed")
 
 
@@ -29,7 +31,7 @@ class Local:
     def __init__(self, fill: Callable[[Path], None]) -> None:
         self._fill = fill
 
-    def try_bundle(self, output_dir: str, options: cdk.BundlingOptions) -> bool:
+    def try_bundle(self, output_dir: str, *_: Any, **options: Any) -> bool:
         self._fill(Path(output_dir))
         return True
 

@@ -44,7 +44,7 @@ class Triggers(Construct):
     ) -> None:
         """`pipelines`: the ARNs of the machines whose bad ends are explained."""
         super().__init__(scope, name)
-        patient = {"dead_letter_queue": dead_letters, "retry_attempts": 20, "max_event_age": cdk.Duration.hours(24)}
+        patience = cdk.Duration.hours(24)
         events.Rule(
             self,
             "Uploaded",
@@ -54,7 +54,9 @@ class Triggers(Construct):
                 detail_type=["Object Created"],
                 detail={"bucket": {"name": [drop.bucket_name]}, **names.DROP_DETAIL},
             ),
-            targets=[targets.SfnStateMachine(ingest, **patient)],
+            targets=[
+                targets.SfnStateMachine(ingest, dead_letter_queue=dead_letters, retry_attempts=20, max_event_age=patience)
+            ],
         )
         events.Rule(
             self,
@@ -66,7 +68,9 @@ class Triggers(Construct):
                 detail_type=["Step Functions Execution Status Change"],
                 detail={"stateMachineArn": list(pipelines), "status": ENDED_BADLY},
             ),
-            targets=[targets.LambdaFunction(explain, **patient)],
+            targets=[
+                targets.LambdaFunction(explain, dead_letter_queue=dead_letters, retry_attempts=20, max_event_age=patience)
+            ],
         )
         events.Rule(
             self,
