@@ -1,0 +1,43 @@
+"""Arithmetic with pairs of floats (106 bits): exact enough for differences of products of exact sums.
+
+Dekker, T. J. (1971): A floating-point technique for extending the available precision. Numerische Mathematik 18, 224-242.
+A pair (high, low) stands for high + low, with |low| at most half a unit in the last place of high.
+"""
+
+from __future__ import annotations
+
+from tilery.workloads.trend.compiled import compiled
+
+Pair = tuple[float, float]
+_SPLIT = 134217729.0  # 2**27 + 1
+
+
+@compiled
+def add(a: Pair, b: Pair) -> Pair:
+    s = a[0] + b[0]
+    c = s - a[0]
+    e = (a[0] - (s - c)) + (b[0] - c) + (a[1] + b[1])
+    high = s + e
+    return high, e - (high - s)
+
+
+@compiled
+def multiply(a: Pair, b: Pair) -> Pair:
+    p = a[0] * b[0]
+    big = _SPLIT * a[0]
+    a1 = big - (big - a[0])
+    a2 = a[0] - a1
+    big = _SPLIT * b[0]
+    b1 = big - (big - b[0])
+    b2 = b[0] - b1
+    e = ((a1 * b1 - p) + a1 * b2 + a2 * b1) + a2 * b2
+    e += a[0] * b[1] + a[1] * b[0]
+    high = p + e
+    return high, e - (high - p)
+
+
+@compiled
+def difference_of_products(a: Pair, b: Pair, c: Pair, d: Pair) -> Pair:
+    """a b - c d."""
+    p = multiply(c, d)
+    return add(multiply(a, b), (-p[0], -p[1]))

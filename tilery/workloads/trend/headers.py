@@ -1,0 +1,194 @@
+"""What the headers of the dropped files say, before anything is decoded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from tilery.outcomes import BadInput
+from tilery.run import Source
+from tilery.store.port import Store
+from tilery.workloads.trend import names, rasters
+from tilery.workloads.trend.grid import Grid
+
+READERS = 16
+LARGEST_BLOCK = 1 << 30
+"""Bytes of one compressed block: GDAL decodes it whole."""
+_ITEM_LIMIT = 4 << 20
+_DATE_TAGS = (
+    "datetime",
+    "date_acquired",
+    "acquisition_date",
+    "acquisition_datetime",
+    "sensing_time",
+    "date",
+    "time",
+    "timestamp",
+)
+_UNIT_SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class BandHeader:
+    """One band: its type, what means nothing, how it is scaled, what it is called."""
+
+    dtype: str
+    nodata: float | None
+    scale: float
+    offset: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One raster of one source (a NetCDF file may have several: its variables)."""
+
+    source: int
+    name: str
+    grid: Grid
+    bands: list[BandHeader]
+    striped: bool
+    tagged: date | None
+    """The acquisition date that a tag says."""
+    written: date | None
+    """TIFFTAG_DATETIME: often the date of processing, so the last resort."""
+    variable: str = ""
+    times: list[date] = field(default_factory=list)
+    """Of NetCDF: the date of each band."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """What a STAC item says of a file."""
+
+    item: str
+    day: date | None
+    band: str
+
+
+def read_all(store: Store, sources: Sequence[Source], scratch: Path) -> list[Header]:
+    """The headers of all rasters, in the order of the sources."""
+    rasters_only = [(number, source) for number, source in enumerate(sources) if not source.name.lower().endswith(".json")]
+
+    def read(one: tuple[int, Source]) -> list[Header]:
+        number, source = one
+        with rasters.opened(store, source, scratch, number) as dataset:
+            if rasters.driver(source.name) == "netCDF":
+                variables = [text.rsplit(":", 1)[-1] for text in dataset.subdatasets]
+                if not variables:
+                    return [_header(number, source, dataset, dataset.tags(1).get("NETCDF_VARNAME", ""))]
+            else:
+                return [_header(number, source, dataset, "")]
+        found = []
+        for variable in variables:
+            with rasters.opened(store, source, scratch, number, variable) as dataset:
+                if dataset.tags(1).get("NETCDF_DIM_time") is not None:
+                    found.append(_header(number, source, dataset, variable))
+        if not found:
+            raise BadInput(f"{source.name} holds no variable with a time axis (called time); convert it or leave it out")
+        return found
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return [header for headers in pool.map(read, rasters_only) for header in headers]
+
+
+def read_items(store: Store, sources: Sequence[Source]) -> dict[str, Asset]:
+    """File name (without folder) -> what the STAC items among the sources say of it."""
+    assets: dict[str, Asset] = {}
+    for source in sources:
+        if source.name.lower().endswith(".json"):
+            for item in _items(store, source):
+                day = _item_date(item)
+                for key, asset in item.get("assets", {}).items():
+                    bands = asset.get("eo:bands") or asset.get("bands") or [{}]
+                    band = str(bands[0].get("common_name") or bands[0].get("eo:common_name") or key) if len(bands) == 1 else ""
+                    assets[str(asset.get("href", "")).rsplit("/", 1)[-1]] = Asset(str(item.get("id", source.name)), day, band)
+    return assets
+
+
+def _items(store: Store, source: Source) -> list[dict[str, Any]]:
+    if source.size > _ITEM_LIMIT:
+        raise BadInput(f"{source.name} is too large for a STAC item ({source.size} bytes); leave it out")
+    try:
+        value = json.loads(store.get(source.key, version=source.version))
+    except (ValueError, RecursionError):
+        raise BadInput(f"{source.name} is not JSON; give a STAC item or leave it out") from None
+    items = value.get("features", [value]) if isinstance(value, dict) else []
+    well_formed = [
+        item
+        for item in items
+        if isinstance(item, dict)
+        and isinstance(item.get("assets"), dict)
+        and isinstance(item.get("properties"), dict)
+        and all(isinstance(asset, dict) for asset in item["assets"].values())
+    ]
+    if not well_formed or len(well_formed) != len(items):
+        raise BadInput(f"{source.name} is no STAC item (it needs properties and assets); leave it out")
+    return well_formed
+
+
+def _item_date(item: dict[str, Any]) -> date | None:
+    properties = item["properties"]
+    return names.from_text(str(properties.get("datetime") or properties.get("start_datetime") or ""))
+
+
+def _header(number: int, source: Source, dataset: Any, variable: str) -> Header:
+    block_height, block_width = dataset.block_shapes[0]
+    itemsize = max(_itemsize(dtype, source) for dtype in dataset.dtypes)
+    pixel_interleaved = dataset.count if str(dataset.profile.get("interleave", "")) == "pixel" else 1
+    if block_height * block_width * itemsize * pixel_interleaved > LARGEST_BLOCK:
+        raise BadInput(
+            f"{source.name} is compressed in blocks of {block_width} x {block_height} pixels, which cannot be read in parts; "
+            "write it as a tiled GeoTIFF (gdal_translate -of COG)"
+        )
+    tags = {key.lower(): value for key, value in dataset.tags().items()}
+    tagged = next((day for key in _DATE_TAGS if key in tags and (day := names.from_text(tags[key]))), None)
+    bands = [
+        BandHeader(
+            dtype=dtype,
+            nodata=None if nodata is None or isnan(nodata) else float(nodata),
+            scale=float(scale),
+            offset=float(offset),
+            name=(description or "").strip(),
+        )
+        for dtype, nodata, scale, offset, description in zip(
+            dataset.dtypes, dataset.nodatavals, dataset.scales, dataset.offsets, dataset.descriptions, strict=True
+        )
+    ]
+    return Header(
+        source=number,
+        name=source.name,
+        grid=Grid.of(dataset),
+        bands=bands,
+        striped=block_width >= dataset.width > 2 * block_height,
+        tagged=tagged,
+        written=names.from_text(tags.get("tifftag_datetime", "")),
+        variable=variable,
+        times=_times(source, dataset) if rasters.driver(source.name) == "netCDF" else [],
+    )
+
+
+def _itemsize(dtype: str, source: Source) -> int:
+    sizes = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "float32": 4, "float64": 8}
+    if dtype not in sizes:
+        raise BadInput(f"{source.name} holds {dtype} values; real numbers of up to 32 bits, or float64, are wanted")
+    return sizes[dtype]
+
+
+def _times(source: Source, dataset: Any) -> list[date]:
+    """The dates of the bands of a NetCDF variable, by the CF conventions (section 4.4), in a real calendar."""
+    unit = dataset.tags(1).get("time#units") or dataset.tags().get("time#units", "")
+    calendar = dataset.tags().get("time#calendar", "standard")
+    step, _, origin = unit.partition(" since ")
+    start = names.from_text(origin)
+    if step not in _UNIT_SECONDS or start is None or calendar not in ("standard", "gregorian", "proleptic_gregorian"):
+        raise BadInput(f"{source.name}: its time axis ({unit or 'no unit'}, {calendar} calendar) is not one that can be read")
+    begin = datetime(start.year, start.month, start.day)
+    values = [float(dataset.tags(number)["NETCDF_DIM_time"]) for number in range(1, dataset.count + 1)]
+    return [(begin + timedelta(seconds=value * _UNIT_SECONDS[step])).date() for value in values]

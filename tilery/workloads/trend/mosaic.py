@@ -1,0 +1,128 @@
+"""Stitches the windows' blocks to one Cloud Optimized GeoTIFF, adds up the counts, reads the strongest pixels' series."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.shutil import copy
+from rasterio.windows import Window
+
+from tilery.workload import Done, Item, Work
+from tilery.workloads.trend import expression, linear, rasters, strongest, window
+from tilery.workloads.trend.options import TrendOptions
+from tilery.workloads.trend.reading import Reader
+from tilery.workloads.trend.scenes import Series
+from tilery.workloads.trend.window import bands
+
+NAME = "trend.tif"
+UNITS = {"n": "dates", "r2": "", "p": "", "mk_tau": "", "mk_p": "", "seasonal_r2": ""}
+
+
+def merge(work: Work[TrendOptions], item: Item) -> dict[str, Any]:
+    """Write the mosaic of all windows; those that are missing stay NaN."""
+    series = Series.read(work.run.facts)
+    path = work.scratch / NAME
+    stitch(work, series, work.finished("process"), path)
+    work.store.upload(str(path), work.out(NAME))
+    chosen = strongest.choose((one for value in item["values"] for one in value["strongest"]), work.options.series)
+    reader = Reader(work.store, work.run.sources, series, work.options, work.scratch)
+    names = ("pixels", "with_trend", "observations", "rising", "falling")
+    totals = {name: sum(value[name] for value in item["values"]) for name in names}
+    return {"counts": totals, "series": _with_series(reader, chosen)}
+
+
+def stitch(work: Work[TrendOptions], series: Series, windows: Sequence[Done], path: Path) -> None:
+    """A COG at `path`, by way of a tiled file that holds one window in memory at a time."""
+    options, area = work.options, series.grid
+    tiled = path.with_name("tiled.tif")
+    profile = {
+        "driver": "GTiff",
+        "width": area.width,
+        "height": area.height,
+        "count": len(bands(options)),
+        "dtype": options.precision,
+        "crs": area.crs or None,
+        "transform": area.affine,
+        "nodata": float("nan"),
+        "tiled": True,
+        "blockxsize": options.block,
+        "blockysize": options.block,
+        "interleave": "band",
+        "compress": "ZSTD",
+        "zstd_level": 1,
+        "bigtiff": "IF_SAFER",
+        "sparse_ok": True,
+    }
+    with rasterio.Env(**rasters.SETTINGS):
+        with rasterio.open(tiled, "w", **profile) as target:
+            for done in windows:
+                column, row, width, height = done.item["box"]
+                values = np.load(io.BytesIO(work.store.get(work.key("process", f"{done.item['id']}.npy"))))
+                target.write(values, window=Window(column, row, width, height))
+            describe(target, series, options)
+        copy(
+            str(tiled),
+            str(path),
+            driver="COG",
+            blocksize=options.block,
+            compress="ZSTD",
+            level=9,
+            predictor="YES",
+            interleave="BAND",
+            overview_resampling="NEAREST",
+            bigtiff="IF_SAFER",
+            add_mask=False,
+        )
+    tiled.unlink()
+
+
+def describe(target: Any, series: Series, options: TrendOptions) -> None:
+    """Names, units and provenance, in the file itself."""
+    quantity = options.expression or f"band {options.band}"
+    for number, name in enumerate(bands(options), 1):
+        target.set_band_description(number, name)
+        target.set_band_unit(number, unit(name, quantity))
+    days = series.dates
+    target.update_tags(
+        TREND_OF=expression.INDICES.get(quantity.lower(), quantity),
+        TREND_FIRST_DATE=days[0].isoformat(),
+        TREND_LAST_DATE=days[-1].isoformat(),
+        TREND_DATES=str(len(days)),
+        TREND_EPOCH=series.epoch.isoformat(),
+        TREND_YEAR_DAYS="365.25",
+    )
+
+
+def unit(band: str, quantity: str) -> str:
+    """What a band is measured in."""
+    if band.endswith("slope"):
+        return f"{quantity} per year"
+    if band.startswith("peak_day"):
+        return "days from 1 January"
+    return UNITS.get(band, quantity)
+
+
+def _with_series(reader: Reader, chosen: Sequence[strongest.Candidate]) -> list[dict[str, Any]]:
+    """The chosen pixels with their valid dates and values, and the line through them."""
+    if not chosen:
+        return []
+    stored, valid = reader.pixels([(one["column"], one["row"], 1, 1) for one in chosen])
+    values = window.values_of(stored, reader.series)
+    line = linear.of_floats(window.days_of(reader.series), np.where(valid, values, np.nan), 2)
+    dates = reader.series.dates
+    return [
+        {
+            **one,
+            "dates": [dates[date].isoformat() for date in np.flatnonzero(valid[:, at])],
+            "values": values[valid[:, at], at].tolist(),
+            "intercept": float(line.intercept[at]),
+            "r2": float(line.r2[at]),
+            "n": int(line.n[at]),
+        }
+        for at, one in enumerate(chosen)
+    ]

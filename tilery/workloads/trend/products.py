@@ -1,0 +1,151 @@
+"""The last step: the COG, the map, the plots, the STAC item and the report, in the results folder."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from tilery.outcomes import BadInput
+from tilery.report import Figure, FileLink, Picture, Report
+from tilery.run import Product, Source
+from tilery.store.port import Span
+from tilery.workload import Publication, Published
+from tilery.workloads.trend import expression, pictures, rasters, stac
+from tilery.workloads.trend.mosaic import NAME, UNITS
+from tilery.workloads.trend.options import TrendOptions
+from tilery.workloads.trend.scenes import Series
+from tilery.workloads.trend.window import bands
+
+
+def publish(publication: Publication[TrendOptions]) -> Published:
+    """Write all products; the same run writes the same bytes."""
+    work, options = publication.work, publication.work.options
+    series = Series.read(work.run.facts)
+    merged = publication.done["merge"][0].value
+    entry = work.store.head(work.key("merge", NAME))
+    if entry is None:
+        raise BadInput(f"{NAME} of this run is gone from the work folder; run `tilery redo --from merge`")
+    work.store.compose(f"{publication.folder}/{NAME}", [Span(entry.key, 0, entry.size)])
+    quantity = options.expression or "value"
+    slope, p = _small(publication, entry.key, entry.size)
+    map_png = pictures.overview(
+        slope,
+        p,
+        options.alpha,
+        f"{work.run.dataset}: trend of {quantity}, {series.dates[0]} to {series.dates[-1]}",
+        f"{quantity} per year",
+        [((one["column"] + 0.5) / series.grid.width, (one["row"] + 0.5) / series.grid.height) for one in merged["series"]],
+    )
+    item = stac.item(work.run.dataset, series, options, work.run.version)
+    files: list[tuple[str, str, bytes]] = [("overview", "overview.png", map_png)]
+    plots = pictures.series(merged["series"], series.epoch, quantity) if merged["series"] else None
+    if plots:
+        files.append(("series", "series.png", plots))
+        files.append(("series", "series.json", _json(merged["series"])))
+    files.append(("stac", "item.json", _json(item)))
+    counts = merged["counts"]
+    for _, path, data in files:
+        work.store.put(f"{publication.folder}/{path}", data)
+    links = [("trend", NAME, entry.size), *((kind, path, len(data)) for kind, path, data in files)]
+    page = _report(publication, series, counts, map_png, plots, links).html().encode()
+    work.store.put(f"{publication.folder}/report.html", page)
+    products = [_product(publication, kind, path, size) for kind, path, size in [*links, ("report", "report.html", len(page))]]
+    warnings = [] if counts["with_trend"] else ["no pixel has enough valid dates for a trend; check nodata, mask and pattern"]
+    return Published(products, counts, warnings)
+
+
+def _small(publication: Publication[TrendOptions], key: str, size: int) -> tuple[Any, Any]:
+    """Slope and p at most as large as the picture: every n-th pixel, from the overviews of the COG."""
+    work = publication.work
+    with rasters.opened(work.store, Source(name=NAME, key=key, size=size, version=""), work.scratch, 0) as dataset:
+        share = max(dataset.width, dataset.height) / pictures.LARGEST
+        shape = (dataset.height, dataset.width)
+        if share > 1:
+            shape = (max(1, round(dataset.height / share)), max(1, round(dataset.width / share)))
+        slope, p = dataset.read([1, 5], out_shape=(2, *shape)).astype(np.float64)
+    return slope, p
+
+
+def _product(publication: Publication[TrendOptions], kind: str, path: str, size: int) -> Product:
+    digest = publication.work.store.digest(f"{publication.folder}/{path}")
+    return Product(kind=kind, path=path, bytes=size, digest={"algorithm": digest.algorithm, "value": digest.value})
+
+
+def _report(
+    publication: Publication[TrendOptions],
+    series: Series,
+    counts: dict[str, int],
+    map_png: bytes,
+    plots: bytes | None,
+    links: list[tuple[str, str, int]],
+) -> Report:
+    work, options, record = publication.work, publication.work.options, publication.record
+    days = series.dates
+    tried = max(counts["with_trend"], 1)
+    quantity = expression.INDICES.get(options.expression.lower(), options.expression) or f"band {options.band}"
+    page = Report(work.run.dataset, f"per-pixel trend of {quantity}", str(record["status"]))
+    page.holes([f"{stage}/{one}" for stage, missing in publication.missing.items() for one in missing])
+    page.figures(
+        [
+            Figure("Dates", f"{len(days):,}", f"{days[0]} to {days[-1]}"),
+            Figure("Pixels with a trend", f"{counts['with_trend']:,}", f"of {counts['pixels']:,}"),
+            Figure("Rising", f"{100 * counts['rising'] / tried:.1f} %", f"p < {options.alpha:g}"),
+            Figure("Falling", f"{100 * counts['falling'] / tried:.1f} %", f"p < {options.alpha:g}"),
+            Figure("Valid dates a pixel", f"{counts['observations'] / max(counts['pixels'], 1):.1f}", f"of {len(days)}"),
+        ]
+    )
+    page.pictures(
+        "Slope",
+        [
+            Picture(
+                map_png,
+                f"Change per year. Full colour where p < {options.alpha:g}, faded elsewhere, hatched where there is no trend.",
+                f"Map of slopes: {counts['rising']:,} pixels rise and {counts['falling']:,} fall significantly",
+            )
+        ],
+    )
+    if plots:
+        page.pictures(
+            "The strongest pixels",
+            [Picture(plots, "Valid values and the fitted line; numbers as on the map.", "Plots of single pixels' series")],
+        )
+    page.warnings(list(record["warnings"]))
+    page.text(
+        "How to read it",
+        f"The slope is the ordinary least squares change per year of 365.25 days; the intercept is the line's value on "
+        f"{series.epoch}. p is two-sided and takes the dates of a pixel as independent: neighbouring dates that are alike "
+        "make it too small. With this many pixels, about "
+        f"{100 * options.alpha:g} % would fall below {options.alpha:g} by chance alone.",
+    )
+    page.table(
+        f"Bands of {NAME}",
+        ["band", "name", "unit"],
+        [[n, band, _unit(band, quantity)] for n, band in enumerate(bands(options), 1)],
+    )
+    page.facts("Grid and options", _facts(series, options))
+    page.timings(record["timings"]["stages"], record["timings"]["total_s"])
+    page.files("Products", [FileLink(path, kind, size) for kind, path, size in links])
+    return page
+
+
+def _unit(band: str, quantity: str) -> str:
+    from tilery.workloads.trend.mosaic import unit
+
+    return unit(band, quantity) if band not in UNITS else UNITS[band] or "-"
+
+
+def _facts(series: Series, options: TrendOptions) -> dict[str, object]:
+    area = series.grid
+    asked = options.model_dump(mode="json", exclude_defaults=True)
+    return {
+        "Grid": f"{area.width:,} x {area.height:,} pixels of {abs(area.transform[0]):g}",
+        "CRS": (area.crs[:120] + " ...") if len(area.crs) > 120 else area.crs or "none",
+        "Sums": f"of stored {series.whole} values" if series.whole else "of values as 48-bit integers",
+        **{f"option {name}": json.dumps(value) for name, value in sorted(asked.items())},
+    }
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode()

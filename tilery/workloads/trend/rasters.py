@@ -1,0 +1,182 @@
+"""Opens stored rasters: GeoTIFF and JPEG 2000 by range reads of what a window needs, NetCDF from a local copy.
+
+Only the driver that the file name says is tried, so that a file cannot pose as another format that opens further files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags, Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from tilery.outcomes import BadInput
+from tilery.run import Source
+from tilery.store.port import Store
+from tilery.workloads.trend.grid import Box, Grid, offset
+
+DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".gtif": "GTiff", ".jp2": "JP2OpenJPEG", ".nc": "netCDF"}
+HEAD = 1 << 16
+"""Bytes at the start of a file that are read at once: headers and most tile indexes."""
+SETTINGS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no side files
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_CACHEMAX": 64,  # MB; every block is used once
+}
+Resample = dict[str, Resampling]
+RESAMPLING: Resample = {name: Resampling[name] for name in ("nearest", "bilinear", "cubic", "average")}
+
+
+class RangeFile(io.RawIOBase):
+    """A stored object as a file that can seek; `head` is its beginning, already read. Keeps what went wrong in `failures`:
+    GDAL would only say that it could not read."""
+
+    def __init__(self, store: Store, source: Source, head: bytes, failures: list[Exception]) -> None:
+        self._store, self._source, self._at = store, source, 0
+        self._head, self._failures = head, failures
+
+    def read(self, size: int = -1) -> bytes:
+        start = self._at
+        stop = self._source.size if size < 0 else min(start + size, self._source.size)
+        if stop <= start:
+            return b""
+        if stop <= len(self._head):
+            data = self._head[start:stop]
+        else:
+            try:
+                data = self._store.get_range(self._source.key, start, stop, version=self._source.version)
+            except Exception as error:
+                self._failures.append(error)
+                return b""
+        self._at = start + len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def driver(name: str) -> str:
+    return DRIVERS[Path(name).suffix.lower()]
+
+
+@contextmanager
+def opened(store: Store, source: Source, scratch: Path, number: int, variable: str = "") -> Iterator[Any]:
+    """The open dataset of a source; `BadInput` names the file if it cannot be read.
+
+    `number` is the source's place in the run: a local copy has its name from there. `variable` is one of a NetCDF file.
+    """
+    failures: list[Exception] = []
+    with rasterio.Env(**SETTINGS):
+        try:
+            with _dataset(store, source, scratch, number, variable, failures) as dataset:
+                yield dataset
+        except RasterioError as error:
+            if failures:
+                raise failures[0] from error
+            raise BadInput(f"{source.name} cannot be read: {_reason(error)}; upload it again or leave it out") from error
+        if failures:
+            raise failures[0]
+
+
+def _dataset(store: Store, source: Source, scratch: Path, number: int, variable: str, failures: list[Exception]) -> Any:
+    kind = driver(source.name)
+    if kind == "netCDF":
+        path = _local(store, source, scratch, number)
+        return rasterio.open(f'netcdf:"{path}":{variable}' if variable else path, driver=kind)
+    head = store.get_range(source.key, 0, HEAD, version=source.version)
+
+    def file(*_: Any, **__: Any) -> RangeFile:
+        return RangeFile(store, source, head, failures)
+
+    return rasterio.open(f"{number}{Path(source.name).suffix.lower()}", opener=file, driver=kind)
+
+
+def band(dataset: Any, number: int, grid: Grid, box: Box, resampling: str, nodata: float | None) -> tuple[Any, Any]:
+    """A band in a box of `grid`: values, and whether each is inside the raster and not masked by the file itself.
+
+    Pixels of the same lattice are read as they are; others are reprojected, each exactly, whatever the box.
+    """
+    own = Grid.of(dataset)
+    shift = offset(grid, own)
+    if shift is not None:
+        return _placed(dataset, number, shift, box, nodata)
+    if not own.crs or not grid.crs:
+        raise BadInput("a raster without a CRS cannot be reprojected; give it one, or leave it out")
+    hidden = {"nodata": nodata, "src_nodata": nodata} if nodata is not None else {"add_alpha": True}
+    column, row, width, height = box
+    window = Window(column, row, width, height)
+    with WarpedVRT(
+        dataset,
+        crs=grid.crs,
+        transform=grid.affine,
+        width=grid.width,
+        height=grid.height,
+        resampling=RESAMPLING[resampling],
+        tolerance=0.0,
+        **hidden,
+    ) as warped:
+        values = warped.read(number, window=window)
+        if nodata is not None:
+            return values, different(values, nodata)
+        return values, warped.read(warped.count, window=window) > 0
+
+
+def different(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    """Where values are not nodata (nor NaN)."""
+    there = np.ones(values.shape, bool) if nodata is None else np.asarray(values != nodata)
+    return there & ~np.isnan(values) if values.dtype.kind == "f" else there
+
+
+def _placed(dataset: Any, number: int, shift: tuple[int, int], box: Box, nodata: float | None) -> tuple[Any, Any]:
+    column, row, width, height = box[0] - shift[0], box[1] - shift[1], box[2], box[3]
+    left, top = max(column, 0), max(row, 0)
+    right, bottom = min(column + width, dataset.width), min(row + height, dataset.height)
+    if (left, top, right, bottom) == (column, row, column + width, row + height):
+        return _read(dataset, number, Window(left, top, right - left, bottom - top), nodata)
+    values = np.zeros((height, width), dataset.dtypes[number - 1])
+    there = np.zeros((height, width), bool)
+    if right > left and bottom > top:
+        part = (slice(top - row, bottom - row), slice(left - column, right - column))
+        values[part], there[part] = _read(dataset, number, Window(left, top, right - left, bottom - top), nodata)
+    return values, there
+
+
+def _read(dataset: Any, number: int, window: Window, nodata: float | None) -> tuple[Any, Any]:
+    values = dataset.read(number, window=window)
+    there = different(values, nodata)
+    if MaskFlags.per_dataset in dataset.mask_flag_enums[number - 1]:
+        there &= dataset.read_masks(number, window=window) > 0
+    return values, there
+
+
+def _local(store: Store, source: Source, scratch: Path, number: int) -> Path:
+    path = scratch / f"{number}.nc"
+    if not path.exists():
+        store.download(source.key, str(path), version=source.version)
+    return path
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__

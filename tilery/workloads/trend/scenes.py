@@ -1,0 +1,72 @@
+"""What a run computes with: the dates, and of each date which band of which file, how it is scaled, and what masks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from tilery.workloads.trend.grid import Grid
+
+MOST_DATES = 4096
+MOST_DAYS = 1 << 15
+"""From the epoch, either way (89 years). Within these two, no sum of `linear` overflows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One band of one source. Value = stored x scale + offset; `nodata` is a stored value."""
+
+    source: int
+    band: int
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+    variable: str = ""
+
+    @property
+    def scaled(self) -> bool:
+        return self.scale != 1.0 or self.offset != 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One date. `layers` has one entry per band that the expression reads, by its name there."""
+
+    day: int
+    """Days since the epoch of the series."""
+    layers: dict[str, Layer]
+    mask: Layer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """All dates of a run on the grid of its result."""
+
+    grid: Grid
+    epoch: date
+    scenes: list[Scene]
+    whole: str
+    """The 8 or 16 bit type of the stored values, where their sums can be taken as they are; else empty."""
+    window: tuple[int, int]
+
+    @property
+    def dates(self) -> list[date]:
+        return [self.epoch + timedelta(days=scene.day) for scene in self.scenes]
+
+    def json(self) -> dict[str, Any]:
+        return {**asdict(self), "epoch": self.epoch.isoformat()}
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Series:
+        scenes = [
+            Scene(
+                scene["day"],
+                {name: Layer(**layer) for name, layer in scene["layers"].items()},
+                Layer(**scene["mask"]) if scene["mask"] else None,
+            )
+            for scene in value["scenes"]
+        ]
+        grid = Grid.read(value["grid"])
+        return cls(grid, date.fromisoformat(value["epoch"]), scenes, value["whole"], tuple(value["window"]))

@@ -1,0 +1,121 @@
+"""A trend beside yearly cycles: y = a + b t + sum over k of c_k cos(2 pi k t) + s_k sin(2 pi k t), t in years.
+
+Every pixel's whole series is in its window, and dates are taken in their order, so the result does not depend on the tiling.
+Zhu, Z. and Woodcock, C. E. (2014): Continuous change detection and classification of land cover using all available Landsat
+data. Remote Sensing of Environment 144, 152-171.
+"""
+
+from __future__ import annotations
+
+from math import nan, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.workloads.trend.compiled import compiled
+from tilery.workloads.trend.significance import Floats
+
+YEAR_DAYS = 365.25
+
+
+def bands(harmonics: int) -> list[str]:
+    """The names of what `fit` returns, in order."""
+    cycles = [name for k in range(1, harmonics + 1) for name in (f"amplitude_{k}", f"peak_day_{k}")]
+    return ["seasonal_slope", "seasonal_r2", "seasonal_rmse", *cycles] if harmonics else []
+
+
+def fit(days: NDArray[Any], day_of_year: NDArray[Any], values: Floats, harmonics: int) -> Floats:
+    """(bands, pixels) of (dates, pixels) values. Slope per day; `peak_day` counts from 1 January, 0 to 365.25.
+
+    A pixel needs two dates more than the model has unknowns; NaN otherwise, and where dates cannot tell the terms apart.
+    """
+    years = days / YEAR_DAYS
+    middle = float(years.mean())
+    columns = [np.ones_like(years), years - middle]
+    for k in range(1, harmonics + 1):
+        angle = 2 * np.pi * k * (day_of_year / YEAR_DAYS)
+        columns += [np.cos(angle), np.sin(angle)]
+    design = np.stack(columns, axis=1)
+    solved = np.empty((design.shape[1] + 2, values.shape[1]))
+    _solve(design, values, solved)
+    out = np.empty((3 + 2 * harmonics, values.shape[1]))
+    out[0] = solved[1] / YEAR_DAYS
+    out[1:3] = solved[-2:]
+    for k in range(1, harmonics + 1):
+        cosine, sine = solved[2 * k], solved[2 * k + 1]
+        out[1 + 2 * k] = np.hypot(cosine, sine)
+        out[2 + 2 * k] = np.mod(np.arctan2(sine, cosine) / (2 * np.pi), 1.0) * YEAR_DAYS / k
+    return out
+
+
+@compiled
+def _solve(design: Floats, values: Floats, out: Floats) -> None:
+    """Normal equations by Cholesky, pixel by pixel: coefficients, then R^2 and RMSE."""
+    dates, terms = design.shape
+    normal = np.empty((terms, terms))
+    right = np.empty(terms)
+    for pixel in range(values.shape[1]):
+        out[:, pixel] = nan
+        normal[:] = 0.0
+        right[:] = 0.0
+        n, mean = 0, 0.0
+        for date in range(dates):
+            value = values[date, pixel]
+            if abs(value) < np.inf:
+                n += 1
+                mean += value
+        if n < terms + 2:
+            continue
+        mean /= n
+        for date in range(dates):
+            value = values[date, pixel]
+            if not abs(value) < np.inf:
+                continue
+            for i in range(terms):
+                right[i] += design[date, i] * (value - mean)
+                for j in range(i + 1):
+                    normal[i, j] += design[date, i] * design[date, j]
+        if not _cholesky(normal, right):
+            continue
+        total, left = 0.0, 0.0
+        for date in range(dates):
+            value = values[date, pixel]
+            if not abs(value) < np.inf:
+                continue
+            fitted = 0.0
+            for i in range(terms):
+                fitted += design[date, i] * right[i]
+            total += (value - mean) ** 2
+            left += (value - mean - fitted) ** 2
+        for i in range(terms):
+            out[i, pixel] = right[i]
+        out[0, pixel] += mean
+        out[terms, pixel] = max(0.0, 1 - left / total) if total > 0 else 0.0
+        out[terms + 1, pixel] = sqrt(left / n)
+
+
+@compiled
+def _cholesky(matrix: Floats, right: Floats) -> bool:
+    """Solve in place from the lower triangle; False if the matrix is singular to working precision."""
+    size = right.shape[0]
+    for i in range(size):
+        whole = matrix[i, i]
+        for j in range(i + 1):
+            for k in range(j):
+                matrix[i, j] -= matrix[i, k] * matrix[j, k]
+            if i == j:
+                if not matrix[i, i] > 1e-10 * whole:
+                    return False
+                matrix[i, i] = sqrt(matrix[i, i])
+            else:
+                matrix[i, j] /= matrix[j, j]
+    for i in range(size):
+        for k in range(i):
+            right[i] -= matrix[i, k] * right[k]
+        right[i] /= matrix[i, i]
+    for i in range(size - 1, -1, -1):
+        for k in range(i + 1, size):
+            right[i] -= matrix[k, i] * right[k]
+        right[i] /= matrix[i, i]
+    return True

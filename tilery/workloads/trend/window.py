@@ -1,0 +1,131 @@
+"""The work of one window: every date read once, all statistics computed, the blocks left as one array."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.workload import Item, Work
+from tilery.workloads.trend import linear, robust, seasonal, strongest
+from tilery.workloads.trend.linear import Line, Sums
+from tilery.workloads.trend.options import TrendOptions
+from tilery.workloads.trend.reading import Reader
+from tilery.workloads.trend.scenes import Layer, Series
+from tilery.workloads.trend.seasonal import YEAR_DAYS
+from tilery.workloads.trend.significance import Floats
+
+LINEAR = ["slope", "intercept", "n", "r2", "p", "rmse"]
+
+
+def bands(options: TrendOptions) -> list[str]:
+    """The bands of the result, in order."""
+    return [*LINEAR, *seasonal.bands(options.harmonics), *(robust.BANDS if options.robust else [])]
+
+
+def process(work: Work[TrendOptions], item: Item) -> dict[str, Any]:
+    """Compute one window and store it as (bands, height, width)."""
+    series = Series.read(work.run.facts)
+    reader = Reader(work.store, work.run.sources, series, work.options, work.scratch)
+    column, row, width, height = item["box"]
+    result = compute(reader, (column, row, width, height)).reshape(-1, height, width)
+    buffer = io.BytesIO()
+    np.save(buffer, result.astype(work.options.precision))
+    work.store.put(work.out(f"{item['id']}.npy"), buffer.getvalue())
+    return {**counts(result, work.options.alpha), "strongest": strongest.of_window(result, column, row, work.options)}
+
+
+def compute(reader: Reader, box: tuple[int, int, int, int]) -> Floats:
+    """(bands, pixels) of a box of the series' grid."""
+    series, options = reader.series, reader.options
+    pixels = box[2] * box[3]
+    days = days_of(series)
+    sums = Sums(pixels) if series.whole else None
+    stack = np.full((len(days), pixels), np.nan) if not series.whole or options.harmonics or options.robust else None
+    for part, values, valid in reader.scenes(box):
+        if sums:
+            sums.add(days[part], values, valid)
+        if stack is not None:
+            stack[part][valid] = values[valid]
+    line = sums.line(options.min_observations) if sums else linear.of_floats(days, _given(stack), options.min_observations)
+    found = [scaled_line(line, series)]
+    if stack is not None:
+        found += _more(stack, days, series, options)
+    return np.concatenate(found)
+
+
+def days_of(series: Series) -> NDArray[np.int64]:
+    """The days of the scenes since the epoch."""
+    return np.array([scene.day for scene in series.scenes], np.int64)
+
+
+def counts(result: NDArray[Any], alpha: float) -> dict[str, int]:
+    """What the report says of all pixels; adding up windows gives the whole."""
+    slope, n, p = result[0], result[2], result[4]
+    significant = p < alpha
+    return {
+        "pixels": int(slope.size),
+        "with_trend": int(np.isfinite(slope).sum()),
+        "observations": int(n.sum()),
+        "rising": int((significant & (slope > 0)).sum()),
+        "falling": int((significant & (slope < 0)).sum()),
+    }
+
+
+def _more(stack: Floats, days: NDArray[Any], series: Series, options: TrendOptions) -> list[Floats]:
+    layer = _scale(series)
+    found = []
+    if options.harmonics:
+        of_year = np.array([day.timetuple().tm_yday - 1 for day in series.dates], np.float64)
+        fitted = seasonal.fit(days.astype(np.float64), of_year, stack, options.harmonics)
+        fitted[0] *= YEAR_DAYS * layer.scale
+        fitted[2:] *= _factors(seasonal.bands(options.harmonics)[2:], abs(layer.scale))
+        if layer.scale < 0:  # the peak of what was stored is the trough of the value
+            for k in range(1, options.harmonics + 1):
+                fitted[2 + 2 * k] = np.mod(fitted[2 + 2 * k] + YEAR_DAYS / k / 2, YEAR_DAYS / k)
+        found.append(fitted)
+    if options.robust:
+        fitted = robust.fit(days, stack, options.min_observations)
+        fitted[0] *= YEAR_DAYS * layer.scale
+        fitted[1] *= np.sign(layer.scale)
+        found.append(fitted)
+    return found
+
+
+def _factors(names: Sequence[str], scale: float) -> Floats:
+    """What each band is multiplied with: peaks are days and stay."""
+    return np.array([1.0 if name.startswith("peak") else scale for name in names])[:, None]
+
+
+def _scale(series: Series) -> Layer:
+    """How results in stored values become values; nothing to do where they were computed in values."""
+    return next(iter(series.scenes[0].layers.values())) if series.whole else Layer(0, 1)
+
+
+def scaled_line(line: Line, series: Series) -> Floats:
+    """(6, pixels): slope per year, intercept and RMSE in values."""
+    layer = _scale(series)
+    return np.stack(
+        [
+            line.slope * YEAR_DAYS * layer.scale,
+            line.intercept * layer.scale + layer.offset,
+            line.n,
+            line.r2,
+            line.p,
+            line.rmse * abs(layer.scale),
+        ]
+    )
+
+
+def values_of(stored: NDArray[Any], series: Series) -> Floats:
+    """What a reader gives, as values."""
+    layer = _scale(series)
+    return stored * layer.scale + layer.offset
+
+
+def _given(stack: Floats | None) -> Floats:
+    assert stack is not None
+    return stack
