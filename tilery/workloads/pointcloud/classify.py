@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Item, Work
-from tilery.workloads.pointcloud import fragments, statistics, surface
+from tilery.workloads.pointcloud import fragments, statistics, surface, terrain
 from tilery.workloads.pointcloud.array_module import array_module, to_host
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
@@ -47,4 +47,5 @@ def ground_heights(points: Fragment, labels: NDArray[np.uint8], tile: TileIndex,
     """The mean height of the tile's ground points in each cell of the terrain model."""
     ground = labels == 2
     window = surface.in_cells(frame.grid, tile, frame.resolution_mm)
-    return surface.mean_heights(points.x[ground], points.y[ground], points.z[ground], window, frame.resolution_mm)
+    mean = terrain.mean_heights(points.x[ground], points.y[ground], points.z[ground], window, frame.resolution_mm)
+    return surface.Heights(window, mean)

@@ -45,13 +45,14 @@ class Fragment:
 
 def pack_returns(number: npt.NDArray[Any], count: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return number and number of returns (0 to 15 each) in one byte."""
-    return (number.astype(np.uint8) & 15) | ((count.astype(np.uint8) & 15) << 4)
+    low, high = number.astype(np.uint8), count.astype(np.uint8)
+    return (low & np.uint8(15)) | ((high & np.uint8(15)) << np.uint8(4))
 
 
 def encode(fragment: Fragment) -> bytes:
     """Raises `ValueError` where columns differ in length or spread over more than int32 mm (2,147 km)."""
     count = len(fragment)
-    columns = (fragment.x, fragment.y, fragment.z, fragment.returns)
+    columns: tuple[npt.NDArray[Any], ...] = (fragment.x, fragment.y, fragment.z, fragment.returns)
     if any(len(column) != count for column in columns):
         raise ValueError("the columns of a fragment must have the same length")
     corner = [int(column.min()) if count else 0 for column in columns[:3]]
@@ -124,7 +125,8 @@ def decode_labels(data: bytes, name: str) -> tuple[int, npt.NDArray[np.uint32], 
 def assemble(shard: int, points: int, parts: Iterable[tuple[str, bytes]], *, holes: bool = False) -> npt.NDArray[np.uint8]:
     """The labels (uint8, one a point, in the shard's order) from the named bytes of every tile it touches.
 
-    With `holes`, points of a missing tile are class 0, "created, never classified" (ASPRS LAS 1.4). Raises `Incomplete` where a point has no label or more than one, or a part belongs to another shard.
+    With `holes`, points of a missing tile are class 0, "created, never classified" (ASPRS LAS 1.4). Raises
+    `Incomplete` where a point has no label or more than one, or a part belongs to another shard.
     """
     labels = np.zeros(points, dtype=np.uint8)
     times = np.zeros(points, dtype=np.uint8)

@@ -100,6 +100,12 @@ class Window:
         """The window with `cells` more on every side (fewer, if negative)."""
         return Window(self.x0 - cells, self.y0 - cells, self.width + 2 * cells, self.height + 2 * cells)
 
+    def overlap(self, other: Window) -> Window:
+        """The cells that both windows hold; of no size where they do not meet."""
+        x0, y0 = max(self.x0, other.x0), max(self.y0, other.y0)
+        x1, y1 = min(self.x0 + self.width, other.x0 + other.width), min(self.y0 + self.height, other.y0 + other.height)
+        return Window(x0, y0, max(0, x1 - x0), max(0, y1 - y0))
+
     def inside(self, outer: Window) -> tuple[slice, slice]:
         """The slices (rows, columns) that cut this window out of an array of the window `outer`."""
         row, column = self.y0 - outer.y0, self.x0 - outer.x0

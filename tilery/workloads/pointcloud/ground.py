@@ -15,13 +15,18 @@ from typing import Any
 
 from tilery.workloads.pointcloud import fill, morphology
 from tilery.workloads.pointcloud.array_module import module_of
-from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window, cell_millimetres, lowest
+from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window, bounds, cell_millimetres, lowest
 from tilery.workloads.pointcloud.options import GroundOptions
 
 HALO_ONLY = 0
 UNCLASSIFIED = 1
 GROUND = 2
 LOW_NOISE = 7
+BATCH_POINTS = 1 << 18
+"""Points that are labelled at once: what they need then stays in the processor's cache."""
+EDGE_CELLS = 3
+"""Cells kept around the outermost points. Beyond, all is void, and no step looks further past the last point than this:
+the last fill may know a cell there, and slopes and the bilinear surface look at the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +93,29 @@ def classify_ground(x: Any, y: Any, z: Any, core: Window, options: GroundOptions
     if not bool(near.all()):
         labels[near] = classify_ground(x[near], y[near], z[near], core, options)
         return labels
+    window = window.overlap(bounds(x, y, cells.cell_mm).grow(EDGE_CELLS))
     cell = window.cell_of(x, y, cells.cell_mm)
     minimum = lowest(cell, z, window.width * window.height).reshape(window.shape)
     terrain, low = ground_surface(minimum, options)
     slope = slope_mm(terrain, cells.cell_mm)
 
     mine = xp.flatnonzero(core.contains(x, y, cells.cell_mm))
-    x, y, z, cell = x[mine], y[mine], z[mine].astype(xp.int64), cell[mine]
+    for start in range(0, len(mine), BATCH_POINTS):
+        part = mine[start : start + BATCH_POINTS]
+        labels[part] = label_points(x[part], y[part], z[part].astype(xp.int64), terrain, slope, low, window, options)
+    return labels
+
+
+def label_points(x: Any, y: Any, z: Any, terrain: Any, slope: Any, low: Any, window: Window, options: GroundOptions) -> Any:
+    """Classes (uint8) of points (int64 mm) by their height above the terrain, its slope, and whether their cell is low."""
+    xp, cells = module_of(z), Cells.of(options)
+    cell = window.cell_of(x, y, cells.cell_mm)
     height = z - bilinear(terrain, x, y, window, cells.cell_mm)
     allowed = cells.threshold_mm + round(options.threshold_slope * 1000) * slope.ravel()[cell].astype(xp.int64) // 1000
     known = terrain.ravel()[cell] != VOID
     ground = known & (height <= allowed)
     noise = low.ravel()[cell] & known & (height < -cells.low_mm)
-    labels[mine] = xp.where(noise, LOW_NOISE, xp.where(ground, GROUND, UNCLASSIFIED)).astype(xp.uint8)
-    return labels
+    return xp.where(noise, LOW_NOISE, xp.where(ground, GROUND, UNCLASSIFIED)).astype(xp.uint8)
 
 
 def ground_surface(minimum: Any, options: GroundOptions) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ class GroundOptions(BaseModel):
     threshold_m: float = Field(0.5, gt=0, description="Height above the surface up to which a point is ground (m).")
     threshold_slope: float = Field(1.25, ge=0, description="Added to the threshold, times the slope of the surface (m).")
     low_m: float = Field(5.0, gt=0, description="A cell this far (m) below all its neighbours is low noise.")
-    fill_m: float = Field(31.0, gt=0, description="How far (m) voids look for ground.")
+    fill_m: float = Field(15.0, gt=0, description="How far (m) voids look for ground.")
 
 
 class PointCloudOptions(Options):

@@ -14,7 +14,7 @@ from tilery.run import Product
 from tilery.workload import Publication, Published
 from tilery.workloads.pointcloud import surface, terrain
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import Window, tile_from_id
+from tilery.workloads.pointcloud.grid import Window
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.lists import SUMMARY
 from tilery.workloads.pointcloud.options import PointCloudOptions
@@ -66,17 +66,17 @@ class _Terrain:
     """Area of the cells that hold a ground point."""
 
 
-def _terrain(publication: Publication[PointCloudOptions], ground: list[str]) -> _Terrain:
+def _terrain(publication: Publication[PointCloudOptions], ground: list[dict[str, Any]]) -> _Terrain:
     work = publication.work
     frame = Frame.of(work.run, work.options)
-    windows = [surface.in_cells(frame.grid, tile_from_id(key.rsplit("/", 1)[1]), frame.resolution_mm) for key in ground]
+    windows, stored = [Window(*tile["window"]) for tile in ground], [str(tile["key"]) for tile in ground]
     reach = terrain.fill_cells(work.options.resolution_m, work.options.fill_m)
     box = _extent_of_points(publication, frame)
     measured = 0
 
     def models() -> Iterator[tuple[Window, Any]]:
         nonlocal measured
-        for model in surface.filled(work.store, ground, windows, reach):
+        for model in surface.filled(work.store, stored, windows, reach):
             measured += model.measured
             yield model.window, model.heights
 

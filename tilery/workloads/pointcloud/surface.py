@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from tilery.outcomes import Incomplete
 from tilery.store.port import Store
-from tilery.workloads.pointcloud.fill import fill
-from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, TileGrid, TileIndex, Window
-from tilery.workloads.pointcloud.terrain import NODATA
+from tilery.workloads.pointcloud import terrain
+from tilery.workloads.pointcloud.grid import VOID, TileGrid, TileIndex, Window
 
 _HEADER = struct.Struct("<4sqqIII")
 """Magic, window, CRC-32 of the deflated heights."""
@@ -36,17 +35,6 @@ def in_cells(grid: TileGrid, tile: TileIndex, cell_mm: int) -> Window:
     """A tile's window in cells of another size, of which its side is a whole number."""
     core, side = grid.window(tile), grid.side * grid.cell_mm // cell_mm
     return Window(core.x0 * grid.cell_mm // cell_mm, core.y0 * grid.cell_mm // cell_mm, side, side)
-
-
-def mean_heights(x: NDArray[np.int64], y: NDArray[np.int64], z: NDArray[np.int32], window: Window, cell_mm: int) -> Heights:
-    """The mean of the points (mm) in each cell, rounded to whole millimetres; exact, so that their order does not matter."""
-    near = window.contains(x, y, cell_mm)
-    cell, size = window.cell_of(x[near], y[near], cell_mm), window.width * window.height
-    count = np.bincount(cell, minlength=size)
-    # Sums of whole millimetres stay below 2^53, so float64 adds them exactly in any order.
-    total = np.bincount(cell, weights=z[near], minlength=size).astype(np.int64)
-    mean = np.where(count > 0, (2 * total + count) // np.maximum(2 * count, 1), VOID)
-    return Heights(window, mean.astype(np.int32).reshape(window.shape))
 
 
 def encode(heights: Heights) -> bytes:
@@ -90,12 +78,10 @@ def filled(store: Store, keys: Sequence[str], windows: Sequence[Window], reach: 
         wide = window.grow(reach)
         mean = np.full(wide.shape, VOID, np.int32)
         for other in near.of(number):
-            part = intersection(windows[other], wide)
+            part = windows[other].overlap(wide)
             mean[part.inside(wide)] = read(other)[part.inside(windows[other])]
         measured = int(np.count_nonzero(read(number) != VOID))
-        heights = (fill(mean, reach, one_sided=False) if reach else mean)[window.inside(wide)]
-        metres = np.where(heights == VOID, np.float32(NODATA), (heights / MM_PER_M).astype(np.float32))
-        yield Model(window, metres, measured)
+        yield Model(window, terrain.filled_heights(mean, wide, window, reach), measured)
 
 
 class Neighbours:
@@ -116,18 +102,3 @@ class Neighbours:
 
     def _place(self, window: Window) -> tuple[int, int]:
         return window.x0 // self._side, window.y0 // self._side
-
-
-def intersection(a: Window, b: Window) -> Window:
-    """The cells that two windows share, which they must."""
-    x0, y0 = max(a.x0, b.x0), max(a.y0, b.y0)
-    x1, y1 = min(a.x0 + a.width, b.x0 + b.width), min(a.y0 + a.height, b.y0 + b.height)
-    return Window(x0, y0, x1 - x0, y1 - y0)
-
-
-def extent(windows: Sequence[Window]) -> Window:
-    """The smallest window that holds all of these."""
-    x0, y0 = min(window.x0 for window in windows), min(window.y0 for window in windows)
-    x1 = max(window.x0 + window.width for window in windows)
-    y1 = max(window.y0 + window.height for window in windows)
-    return Window(x0, y0, x1 - x0, y1 - y0)

@@ -39,27 +39,44 @@ def terrain_model(
     """Heights (float32 m in the vertical unit of z, mm; row 0 is the southernmost) of a window of cells of `resolution_m`.
 
     Takes the ground points (int64 mm; order does not matter) of `core.grow(fill_cells(...))`; more do no harm. A cell is the
-    mean of its points rounded to whole millimetres. Cells without, seen between known cells within `fill_m` on a row, column or
-    diagonal, are interpolated; others are `NODATA`. Every cell is the same in any window that holds it.
+    mean of its points rounded to whole millimetres. Cells without, between known cells within `fill_m`, are interpolated;
+    others are `NODATA`. Every cell is the same in any window that holds it.
     """
     cell_mm, reach = cell_millimetres(resolution_m), fill_cells(resolution_m, fill_m)
     window = core.grow(reach)
+    return filled_heights(mean_heights(x, y, z, window, cell_mm), window, core, reach)
+
+
+def mean_heights(
+    x: npt.NDArray[np.int64], y: npt.NDArray[np.int64], z: npt.NDArray[np.int32], window: Window, cell_mm: int
+) -> npt.NDArray[np.int32]:
+    """Per cell of the window the mean of its points (mm), rounded to whole millimetres, `VOID` where there is none.
+
+    Exact, so that the order of the points does not matter: sums of whole millimetres stay below 2^53 in float64.
+    """
     near = window.contains(x, y, cell_mm)
     cell, size = window.cell_of(x[near], y[near], cell_mm), window.width * window.height
     count = np.bincount(cell, minlength=size)
-    # Sums of whole millimetres stay below 2^53, so float64 adds them exactly in any order.
     total = np.bincount(cell, weights=z[near], minlength=size).astype(np.int64)
-    mean = np.where(count > 0, (2 * total + count) // np.maximum(2 * count, 1), VOID).astype(np.int32).reshape(window.shape)
-    return filled_heights(mean, window, core, resolution_m, fill_m)
+    mean = np.where(count > 0, (2 * total + count) // np.maximum(2 * count, 1), VOID)
+    return mean.astype(np.int32).reshape(window.shape)
 
 
-def filled_heights(
-    mean: npt.NDArray[np.int32], window: Window, core: Window, resolution_m: float, fill_m: float
-) -> npt.NDArray[np.float32]:
-    """The same from mean heights (int32 mm, `VOID` where there is none) of a window that holds the core and its reach."""
-    reach = fill_cells(resolution_m, fill_m)
-    heights = (fill(mean, reach, one_sided=False) if reach else mean)[core.inside(window)]
+def filled_heights(mean: npt.NDArray[np.int32], window: Window, core: Window, reach: int) -> npt.NDArray[np.float32]:
+    """The same from mean heights (int32 mm) of a window that holds the core and `reach` cells around it."""
+    heights = fill_twice(mean, reach)[core.inside(window)]
     return np.where(heights == VOID, np.float32(NODATA), (heights / MM_PER_M).astype(np.float32))
+
+
+def fill_twice(mean: npt.NDArray[np.int32], reach: int) -> npt.NDArray[np.int32]:
+    """Voids filled from known cells within `reach`, in two passes of half of it.
+
+    One pass looks along eight directions only and leaves cobwebs of void between its lines; the second closes them.
+    """
+    first = reach - reach // 2
+    for step in (first, reach - first):
+        mean = fill(mean, step, one_sided=False) if step else mean
+    return mean
 
 
 def write_cog(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,17 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.points import iter_records
 from tilery.workloads.pointcloud.tiling import columns_of, shard_of
 
+TILE_CELLS = 2048
+"""Side of the tiles here: larger than elsewhere, as every halo is work done twice; 4 million cells take about 400 MB."""
+
 
 def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     """Classify and rewrite every shard; returns what the finish stage would have returned."""
-    frame = Frame.of(work.run, work.options)
+    frame = Frame.of(work.run, work.options).with_tiles(TILE_CELLS)
     points = read_points(work, items, frame)
     labels = np.zeros(len(points.z), np.uint8)
     found: list[dict[str, Any]] = []
-    heights: list[str] = []
+    heights: list[dict[str, Any]] = []
     for tile, members in frame.grid.members(points.x, points.y, frame.halo):
         part = take(points, members)
         mine = classify(part, tile, frame, work.options, work.device)
@@ -36,9 +40,9 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
             continue
         labels[members[owned]] = mine[owned]
         found.append(statistics.of_labels(mine[owned], part.z[owned]))
-        key = work.out("ground", tile_id(tile))
-        work.store.put(key, surface.encode(ground_heights(part, mine, tile, frame)))
-        heights.append(key)
+        key, ground = work.out("ground", tile_id(tile)), ground_heights(part, mine, tile, frame)
+        work.store.put(key, surface.encode(ground))
+        heights.append({"key": key, "window": astuple(ground.window)})
     done = []
     start = 0
     for item in items:
