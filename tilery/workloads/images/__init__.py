@@ -1,0 +1,1 @@
+"""Ordered operations on batches of pictures."""

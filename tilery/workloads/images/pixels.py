@@ -1,0 +1,278 @@
+"""The operations on pixels, with libvips. Pictures are sRGB or grey, 8 or 16 bits, with or without alpha.
+
+Every operation is checked against the size of the picture it gets, so that what fails later is the file, not the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyvips
+
+from tilery.workloads.images.operations import (
+    MAX_SIDE,
+    Blur,
+    Contrast,
+    Convert,
+    Crop,
+    Flip,
+    Grayscale,
+    Normalise,
+    Operation,
+    Resize,
+    Rotate,
+    Sharpen,
+    Split,
+)
+from tilery.workloads.images.reading import solid
+from tilery.workloads.images.refusals import Refused
+
+MAX_PIECES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One picture on its way, and which piece of the source it is (`1-2` is row 1, column 2; splits of splits join by `_`)."""
+
+    image: pyvips.Image
+    label: str = ""
+
+
+def apply(image: pyvips.Image, operations: list[Operation], max_megapixels: float) -> list[Piece]:
+    """The pieces after all operations, lazily. Raises `Refused` naming the operation that cannot be done."""
+    pieces = [Piece(image)]
+    for number, operation in enumerate(operations, 1):
+        try:
+            pieces = [after for piece in pieces for after in _step(piece, operation)]
+            for piece in pieces:
+                _sane(piece.image, max_megapixels)
+        except Impossible as reason:
+            raise Refused("operation", f"operation {number} ({operation.name}): {reason}") from None
+        if len(pieces) > MAX_PIECES:
+            raise Refused("operation", f"operation {number} ({operation.name}): makes more than {MAX_PIECES:,} pieces")
+    return pieces
+
+
+def first_reduction(operations: list[Operation], width: int, height: int) -> float:
+    """By how much the first operation reduces the picture (1 if it does not): what a decoder may do part of."""
+    if not operations or not isinstance(operations[0], Resize):
+        return 1.0
+    across, down, _ = _target(operations[0], width, height)
+    return min(width / across, height / down)
+
+
+class Impossible(Exception):
+    """The picture does not allow the operation; the sentence says why."""
+
+
+def _sane(image: pyvips.Image, max_megapixels: float) -> None:
+    if image.width > MAX_SIDE or image.height > MAX_SIDE or image.width * image.height > max_megapixels * 1e6:
+        raise Impossible(
+            f"makes a picture of {image.width} x {image.height} pixels;"
+            f" at most {MAX_SIDE:,} a side and {max_megapixels:g} megapixels"
+        )
+
+
+def _step(piece: Piece, operation: Operation) -> list[Piece]:
+    if isinstance(operation, Split):
+        return split(piece, operation)
+    return [Piece(_CHANGES[type(operation)](piece.image, operation), piece.label)]
+
+
+def split(piece: Piece, how: Split) -> list[Piece]:
+    image = solid(piece.image)
+    xs = _edges(image.width, how.tile_width, how.columns, "wide", "columns")
+    ys = _edges(image.height, how.tile_height, how.rows, "high", "rows")
+    if (len(xs) - 1) * (len(ys) - 1) > MAX_PIECES:
+        raise Impossible(f"makes {(len(xs) - 1) * (len(ys) - 1):,} pieces; at most {MAX_PIECES:,} are allowed")
+    before = f"{piece.label}_" if piece.label else ""
+    return [
+        Piece(image.crop(xs[x], ys[y], xs[x + 1] - xs[x], ys[y + 1] - ys[y]), f"{before}{y + 1}-{x + 1}")
+        for y in range(len(ys) - 1)
+        for x in range(len(xs) - 1)
+    ]
+
+
+def _edges(side: int, tile: int | None, count: int, adjective: str, noun: str) -> list[int]:
+    """Where to cut a side. Equal parts differ by one pixel at most; together they are the whole side."""
+    if tile is not None:
+        return [*range(0, side, tile), side]
+    if count > side:
+        raise Impossible(f"a picture {side} pixels {adjective} cannot be cut into {count} {noun}")
+    return [side * number // count for number in range(count + 1)]
+
+
+def resize(image: pyvips.Image, how: Resize) -> pyvips.Image:
+    width, height, cut = _target(how, image.width, image.height)
+    if (width, height) != (image.width, image.height):
+        image = _with_alpha(image, lambda flat: flat.resize(width / flat.width, vscale=height / flat.height, kernel="lanczos3"))
+        if (image.width, image.height) != (width, height):
+            image = image.gravity("centre", width, height, extend="copy")
+    if cut is not None:
+        image = image.crop((width - cut[0]) // 2, (height - cut[1]) // 2, *cut)
+    return image
+
+
+def _target(how: Resize, width: int, height: int) -> tuple[int, int, tuple[int, int] | None]:
+    """Size to scale to, and the box that is then cut from its middle."""
+    if how.percent is not None:
+        return max(1, round(width * how.percent / 100)), max(1, round(height * how.percent / 100)), None
+    if how.width is None or how.height is None:
+        scale = how.width / width if how.width is not None else (how.height or 1) / height
+        return how.width or max(1, round(width * scale)), how.height or max(1, round(height * scale)), None
+    if how.mode == "exact":
+        return how.width, how.height, None
+    across, down = how.width / width, how.height / height
+    if how.mode == "fit":
+        scale = min(across, down)
+        return min(how.width, max(1, round(width * scale))), min(how.height, max(1, round(height * scale))), None
+    scale = max(across, down)
+    return max(how.width, round(width * scale)), max(how.height, round(height * scale)), (how.width, how.height)
+
+
+def blur(image: pyvips.Image, how: Blur) -> pyvips.Image:
+    if how.kind == "gaussian":
+        return _with_alpha(image, lambda flat: flat.gaussblur(how.radius, precision=_precision(flat)))
+    window = 2 * int(how.radius) + 1
+    if how.kind == "median":
+        return _padded(image, int(how.radius), lambda wide: wide.rank(window, window, window * window // 2))
+    mask = pyvips.Image.new_from_array([[1] * window], scale=window)
+    return _with_alpha(image, lambda flat: flat.convsep(mask, precision=_precision(flat)))
+
+
+def _padded(image: pyvips.Image, margin: int, change: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+    """libvips refuses a window larger than the picture: give it a margin of repeated edge pixels."""
+    wide = image.embed(margin, margin, image.width + 2 * margin, image.height + 2 * margin, extend="copy")
+    return change(wide).crop(margin, margin, image.width, image.height)
+
+
+def crop(image: pyvips.Image, how: Crop) -> pyvips.Image:
+    left = (image.width - how.width) // 2 if how.left is None else how.left
+    top = (image.height - how.height) // 2 if how.top is None else how.top
+    if left < 0 or top < 0 or left + how.width > image.width or top + how.height > image.height:
+        where = "" if how.left is None and how.top is None else f" at {left}, {top}"
+        raise Impossible(f"{how.width} x {how.height}{where} does not lie inside a picture of {image.width} x {image.height}")
+    return image.crop(left, top, how.width, how.height)
+
+
+def rotate(image: pyvips.Image, how: Rotate) -> pyvips.Image:
+    degrees = how.degrees % 360
+    if degrees == 0:
+        return image
+    image = solid(image)
+    if degrees % 90 == 0:
+        return image.rot(f"d{int(degrees)}")
+    alpha = image.hasalpha()
+    ground = [0.0] * image.bands if alpha else _colour(how.background, image)
+    return _with_alpha(image, lambda flat: flat.similarity(angle=degrees, background=ground))
+
+
+def flip(image: pyvips.Image, how: Flip) -> pyvips.Image:
+    return image.fliphor() if how.direction == "horizontal" else solid(image).flipver()
+
+
+def grayscale(image: pyvips.Image, how: Operation) -> pyvips.Image:
+    return image.colourspace("grey16" if image.format == "ushort" else "b-w")
+
+
+def sharpen(image: pyvips.Image, how: Sharpen) -> pyvips.Image:
+    def unsharp(flat: pyvips.Image) -> pyvips.Image:
+        return flat + (flat - flat.gaussblur(how.radius, precision="float")) * how.amount
+
+    return _colours(solid(image), unsharp)
+
+
+def contrast(image: pyvips.Image, how: Contrast) -> pyvips.Image:
+    middle = _full(image) / 2
+    return _colours(image, lambda flat: flat.linear(how.factor, middle * (1 - how.factor)))
+
+
+def normalise(image: pyvips.Image, how: Normalise) -> pyvips.Image:
+    image = solid(image)
+    grey = image.colourspace("grey16" if image.format == "ushort" else "b-w")[0]
+    low, high = grey.percent(how.clip), grey.percent(100 - how.clip)
+    if high <= low:
+        return image
+    scale = _full(image) / (high - low)
+    return _colours(image, lambda flat: flat.linear(scale, -low * scale))
+
+
+def convert(image: pyvips.Image, how: Convert) -> pyvips.Image:
+    deep = image.format == "ushort"
+    match how.to:
+        case "rgb":
+            return image.colourspace("rgb16" if deep else "srgb")
+        case "gray":
+            return grayscale(image, how)
+        case "8bit":
+            return shallow(image)
+        case "16bit":
+            return image if deep else image.colourspace("grey16" if image.bands < 3 else "rgb16")
+        case "opaque":
+            return opaque(image, "#ffffff")
+        case _:
+            return image
+
+
+def shallow(image: pyvips.Image) -> pyvips.Image:
+    """8 bits a channel."""
+    return image if image.format == "uchar" else image.colourspace("b-w" if image.bands < 3 else "srgb")
+
+
+def opaque(image: pyvips.Image, background: str) -> pyvips.Image:
+    """Without alpha, on a background."""
+    if not image.hasalpha():
+        return image
+    return image.flatten(background=_colour(background, image)[: image.bands - 1], max_alpha=_full(image)).cast(image.format)
+
+
+_CHANGES: dict[type[Operation], Callable[[pyvips.Image, Any], pyvips.Image]] = {
+    Resize: resize,
+    Blur: blur,
+    Crop: crop,
+    Rotate: rotate,
+    Flip: flip,
+    Grayscale: grayscale,
+    Sharpen: sharpen,
+    Contrast: contrast,
+    Normalise: normalise,
+    Convert: convert,
+}
+
+
+def _full(image: pyvips.Image) -> float:
+    return 65535.0 if image.format == "ushort" else 255.0
+
+
+def _precision(image: pyvips.Image) -> str:
+    return "float" if image.format == "float" else "integer"
+
+
+def _colour(code: str, image: pyvips.Image) -> list[float]:
+    red, green, blue = (int(code[at : at + 2], 16) * _full(image) / 255 for at in (1, 3, 5))
+    if image.bands < 3:
+        return [0.2126 * red + 0.7152 * green + 0.0722 * blue]
+    return [red, green, blue]
+
+
+def _with_alpha(image: pyvips.Image, change: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+    """Change pixels that are mixed with their neighbours: transparent ones must not bleed their hidden colour."""
+    if not image.hasalpha():
+        return change(image)
+    top = _full(image)
+    mixed = change(image.premultiply(max_alpha=top)).unpremultiply(max_alpha=top)
+    return _rounded(mixed, image)
+
+
+def _colours(image: pyvips.Image, change: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+    """Change colours only, and keep alpha, range and kind."""
+    if not image.hasalpha():
+        return _rounded(change(image), image)
+    colours = image[0 : image.bands - 1]
+    return _rounded(change(colours), colours).bandjoin(image[image.bands - 1]).copy(interpretation=image.interpretation)
+
+
+def _rounded(values: pyvips.Image, like: pyvips.Image) -> pyvips.Image:
+    return values.rint().cast(like.format).copy(interpretation=like.interpretation)

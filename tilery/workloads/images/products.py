@@ -1,0 +1,105 @@
+"""What a run on pictures publishes: the pictures, the index, the contact sheet and the report."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tilery.report import Figure, FileLink, Picture, Report, size
+from tilery.run import Product
+from tilery.store.port import Span
+from tilery.workload import Publication, Published
+from tilery.workloads.images.options import ImagesOptions
+
+WRITERS = 16
+FILES = (("index", "index.parquet"), ("index", "index.json"), ("contact_sheet", "contact_sheet.jpg"))
+
+
+def publish(publication: Publication[ImagesOptions]) -> Published:
+    """Write all products below the run's results folder."""
+    summary = publication.done["merge"][0].value
+    others = [_copied(publication, kind, "merge", path) for kind, path in FILES]
+    html = _page(publication, summary, others)
+    others.append(_put(publication, "report", "report.html", html.encode()))
+    counts = {"pictures": summary["pictures"], "errors": summary["errors"], "pieces": summary["pieces"]}
+    return Published([*_pictures(publication), *others], counts=counts, warnings=_warnings(summary))
+
+
+def _warnings(summary: dict[str, Any]) -> list[str]:
+    if not summary["errors"]:
+        return []
+    codes = ", ".join(f"{count} {code}" for code, count in sorted(summary["codes"].items()))
+    return [f"{summary['errors']} of {summary['pictures']} pictures are errors ({codes}); the index says why"]
+
+
+def _pictures(publication: Publication[ImagesOptions]) -> list[Product]:
+    work = publication.work
+    rows = [row for done in publication.done["process"] for row in work.get_json("process", "rows", f"{done.item['id']}.json")]
+
+    def one(row: dict[str, Any]) -> list[Product]:
+        return [_picture(publication, row["source"], piece) for piece in row["pieces"]]
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return [product for products in pool.map(one, rows) for product in products]
+
+
+def _picture(publication: Publication[ImagesOptions], source: str, piece: dict[str, Any]) -> Product:
+    work = publication.work
+    span = Span(work.key("process", piece["path"]), 0, piece["bytes"])
+    work.store.compose(f"{publication.folder}/{piece['path']}", [span])
+    digest = {"algorithm": "sha256", "value": piece["sha256"]}
+    return Product(kind="pictures", path=piece["path"], source=source, bytes=piece["bytes"], digest=digest)
+
+
+def _copied(publication: Publication[ImagesOptions], kind: str, stage: Any, path: str) -> Product:
+    return _put(publication, kind, path, publication.work.store.get(publication.work.key(stage, path)))
+
+
+def _put(publication: Publication[ImagesOptions], kind: str, path: str, data: bytes) -> Product:
+    key = f"{publication.folder}/{path}"
+    publication.work.store.put(key, data)
+    digest = publication.work.store.digest(key)
+    value = {"algorithm": digest.algorithm, "value": digest.value}
+    return Product(kind=kind, path=path, bytes=len(data), digest=value)
+
+
+def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], files: list[Product]) -> str:
+    record, work = publication.record, publication.work
+    made = summary["pictures"] - summary["errors"]
+    engines = ", ".join(f"{count:,} by {name}" for name, count in sorted(summary["engines"].items()))
+    steps = [[number, name, _said(argument)] for number, (name, argument) in enumerate(work.options.operations, 1)]
+    report = Report(record["dataset"], "pictures", record["status"]).holes(record.get("missing", []))
+    report.figures(
+        [
+            Figure("Pictures", f"{summary['pictures']:,}", f"{len(summary['folders'])} folders"),
+            Figure(
+                "Made", f"{made:,}", ", ".join(f"{count:,} by {name}" for name, count in sorted(summary["engines"].items()))
+            ),
+            Figure("Errors", f"{summary['errors']:,}", ", ".join(sorted(summary["codes"]))),
+            Figure("Results", f"{summary['pieces']:,}", work.options.output),
+            Figure("Read", size(sum(source.size for source in work.run.sources))),
+        ]
+    )
+    report.warnings(record.get("warnings", []))
+    png = work.store.get(work.key("merge", "preview.png"))
+    report.pictures("Results", [Picture(png, "Results, by folder; contact_sheet.jpg shows more.", "A contact sheet")])
+    if steps:
+        report.table("Operations, in order", ["Step", "Operation", "Parameters"], steps)
+    folders = [
+        [name or "(no folder)", entry["pictures"], entry["pictures"] - entry["errors"], entry["errors"], entry["pieces"]]
+        for name, entry in sorted(summary["folders"].items())
+    ]
+    report.table("Folders", ["Folder", "Pictures", "Made", "Errors", "Results"], folders[:500])
+    if summary["failed"]:
+        more = summary["errors"] - len(summary["failed"])
+        note = f"{more:,} more are in the index." if more else ""
+        report.table("Pictures that failed", ["Source", "Error", "Reason"], summary["failed"], note=note)
+    report.timings(record["timings"]["stages"], record["timings"]["total_s"])
+    report.files("Files", [FileLink(file.path, file.kind, file.bytes) for file in files])
+    return report.html()
+
+
+def _said(argument: Any) -> str:
+    if not isinstance(argument, dict):
+        return "defaults"
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in argument.items())

@@ -1,0 +1,215 @@
+"""Opens a picture of any format as upright sRGB: with libvips where it can, with Pillow where it cannot.
+
+libvips decodes lazily, so damage shows only when pixels are asked for; the caller then comes back for `with_pillow`.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyvips
+
+from tilery.workloads.images.refusals import Refused
+
+PILLOW_MEGAPIXELS = 50.0
+"""Pillow holds a picture whole, twice while it is handed over; larger ones are for libvips alone."""
+MAX_FRAMES = 1000
+_PILLOW_NEVER = frozenset({"EPS", "WMF", "PDF", "BUFR", "GRIB", "HDF5", "MPEG"})
+"""Formats that Pillow hands to other programs, or only stubs of one."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the header says of a picture as it is stored."""
+
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    bands: int = 0
+    bits: int = 8
+    alpha: bool = False
+    frames: int = 1
+    orientation: int = 1
+    icc: bool = False
+    engine: str = "vips"
+    notes: list[str] = field(default_factory=list)
+
+
+def with_vips(path: Path, max_megapixels: float, shrink: int = 1, page: int = 0) -> tuple[pyvips.Image, Facts]:
+    """The picture, lazily, in stored orientation; `shrink` (2, 4, 8) lets a JPEG decoder do part of a reduction.
+
+    Raises `pyvips.Error` if libvips does not know the format, `Refused` if the picture is too large.
+    """
+    options: dict[str, Any] = {"access": "sequential", "fail_on": "truncated"}
+    if page:
+        options["page"] = page
+    image = pyvips.Image.new_from_file(str(path), **options)
+    loader = str(image.get("vips-loader"))
+    full = (image.width, image.height)
+    check_size(*full, max_megapixels)
+    if shrink > 1 and loader == "jpegload":
+        image = pyvips.Image.new_from_file(str(path), **options, shrink=shrink)
+    facts = Facts(
+        format=loader.removesuffix("load"),
+        width=full[0],
+        height=full[1],
+        bands=image.bands,
+        bits={"uchar": 8, "char": 8, "ushort": 16, "short": 16}.get(image.format, 32),
+        alpha=bool(image.hasalpha()),
+        frames=_number(image, "n-pages", 1),
+        orientation=_number(image, "orientation", 1),
+        icc=image.get_typeof("icc-profile-data") != 0,
+    )
+    return image, facts
+
+
+def with_pillow(path: Path, max_megapixels: float, page: int = 0) -> tuple[pyvips.Image, Facts]:
+    """The picture decoded by Pillow, in memory. Raises `Refused` with a readable reason."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = None
+    Image.init()
+    formats = [name for name in Image.ID if name not in _PILLOW_NEVER]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=formats) as opened:
+                facts = Facts(
+                    format=str(opened.format).lower(),
+                    width=opened.width,
+                    height=opened.height,
+                    frames=int(getattr(opened, "n_frames", 1)),
+                    engine="pillow",
+                )
+                check_size(facts.width, facts.height, min(max_megapixels, PILLOW_MEGAPIXELS))
+                if page:
+                    opened.seek(page)
+                opened.load()
+                icc = opened.info.get("icc_profile")
+                facts.icc = bool(icc)
+                facts.orientation = int(opened.getexif().get(0x0112, 1) or 1)
+                upright = ImageOps.exif_transpose(opened)
+                image = _handed_over(upright, facts)
+    except Refused:
+        raise
+    except UnidentifiedImageError:
+        raise Refused("not_a_picture", "it is not a picture of a format that is known") from None
+    except MemoryError:
+        raise Refused("too_large", "decoding it takes more memory than a picture may use") from None
+    except Exception as error:  # a decoder fed with damaged data may raise anything; all of it means the same
+        raise Refused("damaged", f"it is damaged or uses a variant that is not read: {readable(error)}") from None
+    if icc:
+        image = image.copy()
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    return image, facts
+
+
+def upright_srgb(image: pyvips.Image, facts: Facts) -> pyvips.Image:
+    """The picture upright, in sRGB or grey, 8 or 16 bits a channel, with an alpha if it had one."""
+    if facts.engine == "vips" and facts.orientation > 1:
+        if facts.orientation > 2:
+            image = solid(image)
+        image = image.autorot()
+    image = _managed(image, facts)
+    if image.interpretation not in ("srgb", "b-w", "rgb16", "grey16"):
+        image = image.colourspace(_space(image))
+    if image.format not in ("uchar", "ushort"):
+        image = image.cast("ushort" if image.interpretation in ("rgb16", "grey16") else "uchar")
+    if image.bands > 4:
+        facts.notes.append(f"{image.bands} channels; the first 3 are used")
+        image = image[0:3]
+    return image
+
+
+def solid(image: pyvips.Image) -> pyvips.Image:
+    """The same pixels, decoded once, in memory or (large) in a temporary file: any part can now be read any number of times."""
+    if image.width * image.height * image.bands * (2 if image.format == "ushort" else 1) <= 64_000_000:
+        return image.copy_memory()
+    stored = pyvips.Image.new_temp_file("%s.v")
+    image.write(stored)
+    return stored
+
+
+def check_size(width: int, height: int, max_megapixels: float) -> None:
+    megapixels = width * height / 1e6
+    if megapixels > max_megapixels:
+        raise Refused(
+            "too_large",
+            f"it has {width} x {height} pixels ({megapixels:.0f} megapixels), more than the {max_megapixels:g} allowed",
+        )
+    if width < 1 or height < 1:
+        raise Refused("damaged", f"its header says {width} x {height} pixels")
+
+
+def readable(error: Exception) -> str:
+    """One short line of an error, without paths and library names."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"(/[^\s:'\"]+)+", "the file", text)
+    text = re.sub(r"^unable to (call|load from file) \S+ ?", "", text)
+    return text[:200]
+
+
+def _number(image: pyvips.Image, name: str, missing: int) -> int:
+    return int(image.get(name)) if image.get_typeof(name) else missing
+
+
+def _managed(image: pyvips.Image, facts: Facts) -> pyvips.Image:
+    """Colours of an embedded profile as sRGB; a profile that cannot be used is noted and ignored."""
+    if not image.get_typeof("icc-profile-data"):
+        return image
+    depth = 16 if image.format == "ushort" else 8
+    grey = image.bands - image.hasalpha() == 1
+    if grey and image.interpretation in ("b-w", "grey16"):
+        return image
+    try:
+        return image.icc_transform("srgb", embedded=True, intent="relative", depth=depth)
+    except pyvips.Error:
+        facts.notes.append("its colour profile cannot be used; colours are taken as sRGB")
+        return image
+
+
+def _space(image: pyvips.Image) -> str:
+    deep = image.format == "ushort" or image.interpretation in ("rgb16", "grey16", "labs")
+    if image.bands - image.hasalpha() <= 1:
+        return "grey16" if deep else "b-w"
+    return "rgb16" if deep else "srgb"
+
+
+def _handed_over(picture: Any, facts: Facts) -> pyvips.Image:
+    """A Pillow picture as a vips one."""
+    import numpy as np
+
+    mode = picture.mode
+    transparent = "transparency" in picture.info
+    if mode.startswith("I") or mode == "F":
+        values = np.asarray(picture).astype(np.float64)
+        if mode == "F":
+            facts.bits = 32
+            finite = values[np.isfinite(values)]
+            low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+            if low < 0 or high > 255:
+                facts.notes.append(f"floating-point values {low:g} to {high:g} are stretched to 0 to 65,535")
+                values = np.nan_to_num((values - low) / max(high - low, 1e-30) * 65535)
+            else:
+                values = np.nan_to_num(values) * 257
+        facts.bits, facts.bands = max(facts.bits, 16), 1
+        return _array(np.clip(np.rint(values), 0, 65535).astype(np.uint16), "grey16")
+    wanted = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBA": "RGBA"}.get(mode, "RGB")
+    if transparent and wanted in ("L", "RGB"):
+        wanted = "RGBA"
+    facts.alpha = wanted.endswith("A")
+    facts.bands = len(picture.getbands())
+    converted = picture if mode == wanted else picture.convert(wanted)
+    return _array(np.asarray(converted), "b-w" if wanted in ("L", "LA") else "srgb")
+
+
+def _array(values: Any, interpretation: str) -> pyvips.Image:
+    height, width = values.shape[:2]
+    bands = values.shape[2] if values.ndim == 3 else 1
+    kind = "ushort" if values.dtype.itemsize == 2 else "uchar"
+    image = pyvips.Image.new_from_memory(values.tobytes(), width, height, bands, kind)
+    return image.copy(interpretation=interpretation)

@@ -1,0 +1,123 @@
+"""The contact sheet: a look at every result (or an even choice of many), by folder, with the ones that failed."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyvips
+from PIL import Image, ImageDraw, ImageFont
+
+from tilery.workload import Work
+from tilery.workloads.images.options import ImagesOptions
+
+CELL, GAP, LINE = 132, 10, 16
+COLUMNS = 12
+PREVIEW = 48
+"""Pictures in the report's picture."""
+MINI = 9
+"""Pieces of a split picture that its cell shows."""
+PAPER, INK, SOFT, RED, PLATE = "#ffffff", "#1b2430", "#5b6775", "#b3261e", "#eef1f4"
+
+
+def sheet(work: Work[ImagesOptions], rows: list[dict[str, Any]], most: int) -> bytes:
+    """A JPEG of at most `most` pictures."""
+    out = io.BytesIO()
+    _drawn(work, _chosen(rows, most)).save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+def preview(work: Work[ImagesOptions], rows: list[dict[str, Any]]) -> bytes:
+    """A PNG of a few pictures, for the report."""
+    out = io.BytesIO()
+    _drawn(work, _chosen(rows, PREVIEW), columns=8).quantize(256).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _chosen(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    if len(rows) <= most:
+        return rows
+    return [rows[number * len(rows) // most] for number in range(most)]
+
+
+def _drawn(work: Work[ImagesOptions], rows: list[dict[str, Any]], columns: int = COLUMNS) -> Image.Image:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["folder"], []).append(row)
+    step = CELL + LINE + GAP
+    columns = min(columns, max((len(group) for group in groups.values()), default=1))
+    columns = max(columns, 4)
+    titles = len(groups) > 1 or any(groups)
+    head = LINE + GAP if titles else 0
+    height = GAP + sum(head + step * math.ceil(len(group) / columns) for group in groups.values())
+    page = Image.new("RGB", (GAP + columns * (CELL + GAP), height), PAPER)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    y = GAP
+    for folder, group in groups.items():
+        if titles:
+            draw.text((GAP, y), _fitting(draw, folder or "(no folder)", page.width - 2 * GAP, font), INK, font)
+            y += head
+        for number, row in enumerate(group):
+            corner = (GAP + (number % columns) * (CELL + GAP), y + number // columns * step)
+            _cell(work, page, draw, font, corner, row)
+        y += step * math.ceil(len(group) / columns)
+    return page
+
+
+def _cell(
+    work: Work[ImagesOptions], page: Image.Image, draw: Any, font: Any, corner: tuple[int, int], row: dict[str, Any]
+) -> None:
+    x, y = corner
+    draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), fill=PLATE)
+    if row["status"] == "error":
+        draw.line((x + 46, y + 26, x + CELL - 46, y + 66), RED, 3)
+        draw.line((x + 46, y + 66, x + CELL - 46, y + 26), RED, 3)
+        for line, text in enumerate(_wrapped(row["reason"], 22)[:3]):
+            draw.text((x + 6, y + 80 + line * 15), _fitting(draw, text, CELL - 12, font), RED, font)
+    else:
+        page.paste(_mini(work, row["pieces"]), corner)
+    count = f" ({row['piece_count']})" if row["piece_count"] > 1 else ""
+    name = _fitting(draw, PurePosixPath(row["source"]).name, CELL - draw.textlength(count, font), font)
+    draw.text((x, y + CELL + 1), name + count, SOFT, font)
+
+
+def _mini(work: Work[ImagesOptions], pieces: list[dict[str, Any]]) -> Image.Image:
+    """The pieces (the first few) in a square."""
+    shown = pieces[:MINI]
+    side = math.ceil(math.sqrt(len(shown)))
+    cell = CELL // side
+    plate = Image.new("RGB", (CELL, CELL), PLATE)
+    for number, piece in enumerate(shown):
+        small = _thumbnail(work, piece, cell - (2 if side > 1 else 0))
+        x, y = number % side * cell, number // side * cell
+        plate.paste(small, (x + (cell - small.width) // 2, y + (cell - small.height) // 2))
+    return plate
+
+
+def _thumbnail(work: Work[ImagesOptions], piece: dict[str, Any], side: int) -> Image.Image:
+    data = work.store.get(work.key("process", piece["path"]))
+    small = pyvips.Image.thumbnail_buffer(data, side, height=side, size="down").colourspace("srgb")
+    if small.hasalpha():
+        small = small.flatten(background=[238, 241, 244])
+    if small.format != "uchar":
+        small = small.cast("uchar")
+    return Image.frombytes("RGB", (small.width, small.height), small.write_to_memory())
+
+
+def _fitting(draw: Any, text: str, width: float, font: Any) -> str:
+    if draw.textlength(text, font) <= width:
+        return text
+    while text and draw.textlength(text + "...", font) > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def _wrapped(text: str, letters: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + len(word) >= letters:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
