@@ -56,7 +56,8 @@ def decode(data: bytes, name: str) -> Heights:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The filled heights of one tile (float32 m, `NODATA` where unknown), and how many of its cells hold a ground point."""
+    """The filled heights of the part of a tile where any are known (float32 m, `NODATA` where unknown), and how many of its
+    cells hold a ground point."""
 
     window: Window
     heights: NDArray[np.float32]
@@ -64,7 +65,7 @@ class Model:
 
 
 def filled(store: Store, keys: Sequence[str], windows: Sequence[Window], reach: int) -> Iterator[Model]:
-    """Every tile with its voids filled from ground within `reach` cells, also across tile borders.
+    """Every tile that holds ground, its voids filled from ground within `reach` cells, also across tile borders.
 
     `windows` are the tiles' windows, in the order of `keys`. A cell gets the same height as in one window of everything.
     """
@@ -81,7 +82,18 @@ def filled(store: Store, keys: Sequence[str], windows: Sequence[Window], reach: 
             part = windows[other].overlap(wide)
             mean[part.inside(wide)] = read(other)[part.inside(windows[other])]
         measured = int(np.count_nonzero(read(number) != VOID))
-        yield Model(window, terrain.filled_heights(mean, wide, window, reach), measured)
+        if (box := known(mean, wide)) is not None and (part := window.overlap(box)).width and part.height:
+            yield Model(part, terrain.filled_heights(mean[box.inside(wide)], box, part, reach), measured)
+
+
+def known(mean_mm: NDArray[np.int32], window: Window) -> Window | None:
+    """The smallest window that holds every known cell; beyond it nothing is filled, as filling is between known cells."""
+    there = mean_mm != VOID
+    rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
+    if not len(rows):
+        return None
+    x0, y0 = int(columns[0]), int(rows[0])
+    return Window(window.x0 + x0, window.y0 + y0, int(columns[-1]) - x0 + 1, int(rows[-1]) - y0 + 1)
 
 
 class Neighbours:
