@@ -16,7 +16,7 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.shards import shards_of
 
 READERS = 16
-WHOLE_BYTES_A_POINT = 120
+WHOLE_BYTES_A_POINT = 100
 """Measured peak of the whole lane on autzen (benchmarks/README.md), with a fixed part for the libraries."""
 WHOLE_FIXED_MIB = 400.0
 
