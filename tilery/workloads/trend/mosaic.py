@@ -73,7 +73,6 @@ def stitch(work: Work[TrendOptions], series: Series, windows: Sequence[Done], pa
             compress="ZSTD",
             level=9,
             predictor="YES",
-            interleave="BAND",
             overview_resampling="NEAREST",
             bigtiff="IF_SAFER",
             add_mask=False,
@@ -83,13 +82,13 @@ def stitch(work: Work[TrendOptions], series: Series, windows: Sequence[Done], pa
 
 def describe(target: Any, series: Series, options: TrendOptions) -> None:
     """Names, units and provenance, in the file itself."""
-    quantity = options.expression or f"band {options.band}"
+    quantity = options.quantity
     for number, name in enumerate(bands(options), 1):
         target.set_band_description(number, name)
         target.set_band_unit(number, unit(name, quantity))
     days = series.dates
     target.update_tags(
-        TREND_OF=expression.INDICES.get(quantity.lower(), quantity),
+        TREND_OF=(options.expression and expression.INDICES.get(quantity.lower())) or quantity,
         TREND_FIRST_DATE=days[0].isoformat(),
         TREND_LAST_DATE=days[-1].isoformat(),
         TREND_DATES=str(len(days)),

@@ -116,3 +116,8 @@ class TrendOptions(Options):
         if self.start and self.end and self.end < self.start:
             raise ValueError(f"end {self.end} is before start {self.start}")
         return self
+
+    @property
+    def quantity(self) -> str:
+        """What the trend is of, in a word: an expression, the name of a band, or `value`."""
+        return self.expression or (self.band if isinstance(self.band, str) else "value")

@@ -68,7 +68,7 @@ def overview(
     draw.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=LINE)
     for number, (x, y) in enumerate(marks, 1):
         _mark(draw, left + x * picture.width, top + y * picture.height, str(number))
-    _legend(draw, top + picture.height + 22, limit, alpha, unit, width)
+    _legend(canvas, top + picture.height + 22, limit, alpha, unit, width)
     return _png(canvas)
 
 
@@ -95,7 +95,7 @@ def _plot(
     left, top, right, bottom = at[0] + 66, at[1] + 44, at[0] + size[0] - 20, at[1] + size[1] - 34
     head = f"{number}  column {pixel['column']}, row {pixel['row']}: {pixel['slope']:+.3g} {quantity} per year"
     draw.text((at[0] + 20, at[1] + 10), head, INK, _font(14))
-    draw.text((at[0] + 20, at[1] + 27), f"n {pixel['n']}, R\u00b2 {pixel['r2']:.2f}, p {pixel['p']:.2g}", SOFT, _font(12))
+    draw.text((at[0] + 20, at[1] + 27), f"n {pixel['n']}, R2 {pixel['r2']:.2f}, p {pixel['p']:.2g}", SOFT, _font(12))
     days = np.array([(date.fromisoformat(text) - epoch).days for text in pixel["dates"]], np.float64)
     values = np.array(pixel["values"])
     line = pixel["intercept"] + pixel["slope"] / YEAR_DAYS * days
@@ -125,7 +125,8 @@ def _plot(
     draw.line((*place(days[0], line[0]), *place(days[-1], line[-1])), colour, 3)
 
 
-def _legend(draw: ImageDraw.ImageDraw, top: int, limit: float, alpha: float, unit: str, width: int) -> None:
+def _legend(canvas: Image.Image, top: int, limit: float, alpha: float, unit: str, width: int) -> None:
+    draw = ImageDraw.Draw(canvas)
     length = min(320, width // 2)
     for x in range(length):
         colour = colours(np.array([[(2 * x / (length - 1) - 1) * limit]]), np.zeros((1, 1)), limit, 0.5)[0, 0]
@@ -135,12 +136,10 @@ def _legend(draw: ImageDraw.ImageDraw, top: int, limit: float, alpha: float, uni
         draw.text((MARGIN + share * length, top + 21), text, SOFT, _font(12), anchor=anchor)
     draw.text((MARGIN, top + 40), unit, SOFT, _font(12))
     x = MARGIN + length + 36
-    for row, (slope, text) in enumerate(
-        ((limit, f"p < {alpha:g}"), (limit, f"p \u2265 {alpha:g}, faded"), (np.nan, "no trend"))
-    ):
+    for row, (slope, text) in enumerate(((limit, f"p < {alpha:g}"), (limit, f"p >= {alpha:g}, faded"), (np.nan, "no trend"))):
         p = np.full((14, 22), 0.0 if row == 0 else 1.0)
         patch = Image.fromarray(colours(np.full((14, 22), slope), p, limit, alpha))
-        draw._image.paste(patch, (x, top + 20 * row))
+        canvas.paste(patch, (x, top + 20 * row))
         draw.rectangle((x - 1, top + 20 * row - 1, x + 22, top + 20 * row + 14), outline=LINE)
         draw.text((x + 30, top + 20 * row + 7), text, SOFT, _font(12), anchor="lm")
 

@@ -28,7 +28,7 @@ def publish(publication: Publication[TrendOptions]) -> Published:
     if entry is None:
         raise BadInput(f"{NAME} of this run is gone from the work folder; run `tilery redo --from merge`")
     work.store.compose(f"{publication.folder}/{NAME}", [Span(entry.key, 0, entry.size)])
-    quantity = options.expression or "value"
+    quantity = options.quantity
     slope, p = _small(publication, entry.key, entry.size)
     map_png = pictures.overview(
         slope,
@@ -84,8 +84,11 @@ def _report(
     work, options, record = publication.work, publication.work.options, publication.record
     days = series.dates
     tried = max(counts["with_trend"], 1)
-    quantity = expression.INDICES.get(options.expression.lower(), options.expression) or f"band {options.band}"
-    page = Report(work.run.dataset, f"per-pixel trend of {quantity}", str(record["status"]))
+    quantity = options.quantity
+    spelled = expression.INDICES.get(quantity.lower(), "") if options.expression else ""
+    page = Report(
+        work.run.dataset, f"per-pixel trend of {quantity}" + (f" = {spelled}" if spelled else ""), str(record["status"])
+    )
     page.holes([f"{stage}/{one}" for stage, missing in publication.missing.items() for one in missing])
     page.figures(
         [

@@ -18,7 +18,7 @@ def item(name: str, series: Series, options: TrendOptions, created_by: str) -> d
     days = series.dates
     area = series.grid
     bounds = _bounds(series)
-    quantity = options.expression or f"band {options.band}"
+    quantity = options.quantity
     epsg = CRS.from_wkt(area.crs).to_epsg() if area.crs else None
     properties: dict[str, Any] = {
         "datetime": None,
