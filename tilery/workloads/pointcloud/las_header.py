@@ -28,6 +28,8 @@ MOST_VLRS = 100_000
 LARGEST_CHUNK_POINTS = 4_000_000
 """A chunk with more points is never decoded at once: the file takes the slower path (memory, see points.py)."""
 INT32 = 2.0**31
+LARGEST_COORDINATE = 1e15
+"""In the file's unit: beyond it, millimetres do not fit in 64 bits."""
 
 Vector = tuple[float, float, float]
 
@@ -239,10 +241,13 @@ class _Reader:
                 raise self.refuse(f"has a scale of {scale:g} in {axis}, so its coordinates cannot be known")
             if not math.isfinite(offset):
                 raise self.refuse(f"has an offset of {offset:g} in {axis}, so its coordinates cannot be known")
-            if not math.isfinite(abs(scale) * INT32 + abs(offset)):
+            if not abs(scale) * INT32 + abs(offset) < LARGEST_COORDINATE:
                 raise self.refuse(f"has a scale of {scale:g} in {axis}, so its coordinates overflow")
         if not all(math.isfinite(value) for value in bounds):
             raise self.refuse("has bounds in its header that are not numbers")
+        for axis, scale, offset, low, high in zip("xyz", scales, offsets, mins, maxs, strict=True):
+            if max(abs(low - offset), abs(high - offset)) > 1.001 * abs(scale) * INT32:
+                raise self.refuse(f"has bounds in {axis} in its header that coordinates of its scale, {scale:g}, cannot reach")
         return scales, offsets, mins, maxs
 
     def vlrs(self, head: bytes, header_size: int, count: int) -> tuple[Vlr, ...]:
@@ -310,6 +315,8 @@ class _Reader:
         if pointer_last:
             (table_at,) = struct.unpack("<q", self.range(self.size - 8, self.size, "chunk table pointer"))
         first = points_at + 8
+        if not pointer_last and self.size < table_at <= first + count * vlr.record_size:
+            raise self.refuse(f"is cut off: its points would end at byte {table_at:,} and the file has {self.size:,}")
         end = min((evlr.start for evlr in evlrs if evlr.start >= table_at), default=self.size)
         if not first <= table_at <= end - 8:
             return self.without_table(vlr, "it has no chunk table")
