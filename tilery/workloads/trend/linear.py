@@ -11,7 +11,7 @@ is below 2^53 and so exact as a float; the 48-bit ones are summed in two halves 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import frexp, isnan, ldexp, nan, sqrt
+from math import frexp, ldexp, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from tilery.workloads.trend.significance import Floats, coefficients, fill_large
 
 _BITS = 47
 _HALF = 24
-_AT_ONCE = 4096
+_AT_ONCE = 512
 """Pixels whose sums stay in the processor's cache while the dates go by."""
 
 
@@ -80,28 +80,70 @@ def _line(out: Floats) -> Line:
 
 @compiled
 def _accumulate(days: Floats, values: NDArray[Any], valid: NDArray[np.uint8], sums: Floats) -> None:
+    """Four dates at a time, so that the sums are loaded and stored once for all of them.
+
+    Small loops over few arrays each, because only those become vector instructions.
+    """
     dates, pixels = values.shape
+    there, value = np.zeros((4, _AT_ONCE)), np.zeros((4, _AT_ONCE))
+    t, square = np.zeros(4), np.zeros(4)
     for start in range(0, pixels, _AT_ONCE):
         stop = min(pixels, start + _AT_ONCE)
-        for date in range(dates):
-            day = days[date]
-            square = day * day
-            for pixel in range(start, stop):
-                there = np.float64(valid[date, pixel])
-                value = there * np.float64(values[date, pixel])
-                sums[0, pixel] += there
-                sums[1, pixel] += there * day
-                sums[2, pixel] += there * square
-                sums[3, pixel] += value
-                sums[4, pixel] += value * day
-                sums[5, pixel] += value * value
+        n, st, stt = sums[0][start:stop], sums[1][start:stop], sums[2][start:stop]
+        sy, sty, syy = sums[3][start:stop], sums[4][start:stop], sums[5][start:stop]
+        for date in range(0, dates, 4):
+            for k in range(4):
+                if date + k < dates:
+                    t[k] = days[date + k]
+                    square[k] = t[k] * t[k]
+                    _masked(values[date + k][start:stop], valid[date + k][start:stop], there[k], value[k])
+                else:
+                    there[k, :] = 0.0
+                    value[k, :] = 0.0
+            _add_four(n, there[0], there[1], there[2], there[3], 1.0, 1.0, 1.0, 1.0)
+            _add_four(st, there[0], there[1], there[2], there[3], t[0], t[1], t[2], t[3])
+            _add_four(stt, there[0], there[1], there[2], there[3], square[0], square[1], square[2], square[3])
+            _add_four(sy, value[0], value[1], value[2], value[3], 1.0, 1.0, 1.0, 1.0)
+            _add_four(sty, value[0], value[1], value[2], value[3], t[0], t[1], t[2], t[3])
+            _add_squares(syy, value[0], value[1], value[2], value[3])
+
+
+@compiled
+def _masked(values: NDArray[Any], valid: NDArray[np.uint8], there: Floats, value: Floats) -> None:
+    for at in range(values.size):
+        there[at] = valid[at]
+    for at in range(values.size):
+        value[at] = there[at] * values[at]
+
+
+@compiled
+def _add_four(out: Floats, a: Floats, b: Floats, c: Floats, d: Floats, p: float, q: float, r: float, s: float) -> None:
+    for at in range(out.size):
+        out[at] += (p * a[at] + q * b[at]) + (r * c[at] + s * d[at])
+
+
+@compiled
+def _add_squares(out: Floats, a: Floats, b: Floats, c: Floats, d: Floats) -> None:
+    for at in range(out.size):
+        out[at] += (a[at] * a[at] + b[at] * b[at]) + (c[at] * c[at] + d[at] * d[at])
 
 
 @compiled
 def _lines(sums: Floats, least: int, series: Floats, out: Floats) -> None:
+    """All products of two sums are below 2^56 here, so integers hold them."""
     for pixel in range(sums.shape[1]):
-        n, t, tt, y, ty, yy = sums[:, pixel]
-        _fit(n, t, tt, (y, 0.0), (ty, 0.0), (yy, 0.0), 1.0, least, series, out[:, pixel])
+        n, t, tt = np.int64(sums[0, pixel]), np.int64(sums[1, pixel]), np.int64(sums[2, pixel])
+        y, ty, yy = np.int64(sums[3, pixel]), np.int64(sums[4, pixel]), np.int64(sums[5, pixel])
+        days, both, values = n * tt - t * t, n * ty - t * y, n * yy - y * y
+        at_zero = difference_of_products(_pair(tt), _pair(y), _pair(t), _pair(ty))
+        _fit(n, _pair(days), _pair(both), _pair(values), at_zero, 1.0, least, series, out[:, pixel])
+
+
+@compiled
+def _pair(whole: int) -> Pair:
+    """An integer of 63 bits as a pair, exactly."""
+    high = np.float64(whole)
+    return high, np.float64(whole - np.int64(high))
 
 
 @compiled
@@ -144,8 +186,12 @@ def _float_lines(days: NDArray[np.int64], values: Floats, least: int, series: Fl
             y = _joined(0, sums[3, at], sums[4, at])
             ty = _joined(0, sums[5, at], sums[6, at])
             yy = _joined(sums[7, at], 2 * sums[8, at], sums[9, at])
-            n, t, tt = np.float64(sums[0, at]), np.float64(sums[1, at]), np.float64(sums[2, at])
-            _fit(n, t, tt, y, ty, yy, 1.0 / step[at], least, series, out[:, start + at])
+            n, t, tt = _pair(sums[0, at]), _pair(sums[1, at]), _pair(sums[2, at])
+            spread = difference_of_products(n, tt, t, t)
+            both = difference_of_products(n, ty, t, y)
+            varied = difference_of_products(n, yy, y, y)
+            at_zero = difference_of_products(tt, y, t, ty)
+            _fit(sums[0, at], spread, both, varied, at_zero, 1.0 / step[at], least, series, out[:, start + at])
 
 
 @compiled
@@ -167,31 +213,25 @@ def _joined(top: int, high: int, low: int) -> Pair:
 
 @compiled
 def _fit(
-    n: float, t: float, tt: float, y: Pair, ty: Pair, yy: Pair, unit: float, least: int, series: Floats, out: Floats
+    n: int, days: Pair, both: Pair, values: Pair, at_zero: Pair, unit: float, least: int, series: Floats, out: Floats
 ) -> None:
-    """slope, intercept, n, R^2, p, RMSE and 1 - R^2 from the sums; values are whole numbers of `unit`."""
-    out[:] = nan
+    """slope, intercept, n, R^2, p, RMSE and 1 - R^2; values are whole numbers of `unit`.
+
+    `days` is n Stt - St^2, `both` n Sty - St Sy, `values` n Syy - Sy^2, `at_zero` Stt Sy - St Sty.
+    """
     out[2] = n
-    if n < least:
+    if n < least or not days[0] > 0:
+        out[0] = out[1] = out[3] = out[4] = out[5] = out[6] = nan
         return
-    count = (n, 0.0)
-    days = difference_of_products(count, (tt, 0.0), (t, 0.0), (t, 0.0))
-    if not days[0] > 0:
-        return
-    both = difference_of_products(count, ty, (t, 0.0), y)
-    values = difference_of_products(count, yy, y, y)
-    at_zero = difference_of_products((tt, 0.0), y, (t, 0.0), ty)
     out[0] = both[0] / days[0] * unit
     out[1] = at_zero[0] / days[0] * unit
-    if not values[0] > 0:
-        out[5] = 0.0  # a constant has no variance to explain: R^2 and p stay undefined
+    if not values[0] > 0:  # a constant has no variance to explain: R^2 and p stay undefined
+        out[3] = out[4] = out[6] = nan
+        out[5] = 0.0
         return
     left = difference_of_products(days, values, both, both)
     unexplained = max(left[0], 0.0)
-    product = days[0] * values[0]
     out[3] = min(both[0] / days[0] * (both[0] / values[0]), 1.0)
-    out[6] = unexplained / product
+    out[6] = unexplained / (days[0] * values[0])
     out[5] = sqrt(unexplained / days[0]) / n * unit
-    p = p_value(int(n) - 2, out[3], out[6], series)
-    if not isnan(p):
-        out[4] = p
+    out[4] = p_value(n - 2, out[3], out[6], series)

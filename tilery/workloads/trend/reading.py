@@ -38,14 +38,20 @@ class Reader:
     scratch: Path
 
     def scenes(self, box: Box) -> Iterator[tuple[slice, NDArray[Any], Flags]]:
-        """Runs of dates: where they are in the series, values and validity as (dates, pixels)."""
-        count = len(self.series.scenes)
+        """Runs of dates: where they are in the series, values and validity as (dates, pixels); overwritten by the next run."""
+        count, pixels = len(self.series.scenes), box[2] * box[3]
+        values = np.empty((min(count, AT_ONCE), pixels), self.series.whole or np.float64)
+        valid = np.empty(values.shape, bool)
+
+        def read(number: int, at: int) -> None:
+            one, there = self.scene(self.series.scenes[number], [box])[0]
+            values[at], valid[at] = one.ravel(), there.ravel()
+
         with ThreadPoolExecutor(READERS) as pool:
             for start in range(0, count, AT_ONCE):
-                part = slice(start, min(start + AT_ONCE, count))
-                read = list(pool.map(lambda scene: self.scene(scene, [box])[0], self.series.scenes[part]))
-                values = np.stack([values.ravel() for values, _ in read])
-                yield part, values, np.stack([valid.ravel() for _, valid in read])
+                part = range(start, min(start + AT_ONCE, count))
+                list(pool.map(read, part, range(len(part))))
+                yield slice(part.start, part.stop), values[: len(part)], valid[: len(part)]
 
     def pixels(self, boxes: Sequence[Box]) -> tuple[NDArray[Any], Flags]:
         """Values and validity of single pixels, as (dates, pixels)."""

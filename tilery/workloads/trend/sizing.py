@@ -19,7 +19,7 @@ from tilery.workloads.trend.headers import Asset, Header
 from tilery.workloads.trend.options import Band, TrendOptions
 from tilery.workloads.trend.scenes import MOST_DATES, MOST_DAYS, Layer, Scene, Series
 
-WINDOW_MIB = 256
+WINDOW_MIB = 512
 """What a window's data may take; more dates make smaller windows."""
 LARGEST_SIDE = 1024
 BASE_MIB = 350
@@ -234,7 +234,8 @@ def _pixel_bytes(options: TrendOptions, whole: str, dates: int) -> float:
     from tilery.workloads.trend.reading import AT_ONCE
 
     stacked = not whole or options.harmonics or options.robust
-    return 250 + AT_ONCE * 24 + (9.0 * dates if stacked else 0)
+    read = AT_ONCE * (6 if whole else 24)
+    return 250 + read + (9.0 * dates if stacked else 0)
 
 
 def _window(area: Grid, options: TrendOptions, whole: str, dates: int, striped: bool) -> tuple[int, int]:
