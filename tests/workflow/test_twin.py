@@ -225,17 +225,6 @@ def test_a_service_that_the_twin_does_not_speak_runs_on_moto(spine: Spine) -> No
     spine.on_twin(act)
 
 
-def test_the_first_function_answers_within_two_seconds_of_the_start(spine: Spine) -> None:
-    spine.store.put("drop/acme/sums/a.jpg", b"x")
-    started = time.perf_counter()
-
-    async def act(twin: Twin) -> float:
-        await twin.drop("drop/acme/sums/a.jpg")
-        return time.perf_counter() - started
-
-    assert spine.on_twin(act) < 2
-
-
 def test_moto_and_the_cdk_are_not_imported_by_the_twin() -> None:
     code = "import twin.twin, sys; print([m for m in ('moto', 'aws_cdk', 'numpy', 'boto3', 'watchfiles') if m in sys.modules])"
     out = subprocess.run(
