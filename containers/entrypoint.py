@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from types import FrameType
 from typing import Any
 
-from tilery import keys, ledger
+from tilery import keys, ledger, recorder
 from tilery.outcomes import BadInput, Outcome, OutOfMemory
 from tilery.store import open_store
 from tilery.store.port import Store
@@ -104,6 +104,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m containers.entrypoint TENANT RUN STAGE JOB", file=sys.stderr)
         return BadInput.exit_code
     tenant, run_id, stage, job = arguments
+    recorder.start()
     stop = Stop()
     stop.listen()
     return run(open_store(tenant), tenant, run_id, stage, job, stop)

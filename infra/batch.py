@@ -23,7 +23,6 @@ INSTANCES = {
 }
 FARGATE_SCRATCH_GIB = 100
 GPU_VOLUME_GIB = 200
-ATTEMPTS = 5
 
 _WHY = batch.JobStateTimeLimitActionsReason
 GIVE_UP_AFTER = {
@@ -32,6 +31,11 @@ GIVE_UP_AFTER = {
     _WHY.JOB_RESOURCE_REQUIREMENT: cdk.Duration.minutes(10),
 }
 """A job at the head of a queue that cannot be placed is cancelled, and its run can be redriven."""
+
+
+def _retry(condition: Mapping[str, str]) -> batch.RetryStrategy:
+    reason = batch.Reason.custom(on_reason=condition.get("OnReason"), on_status_reason=condition.get("OnStatusReason"))
+    return batch.RetryStrategy.of(batch.Action[condition["Action"]], reason)
 
 
 def title(name: str) -> str:
@@ -179,12 +183,8 @@ class Jobs(Construct):
             timeout=cdk.Duration.seconds(names.JOB_TIMEOUT_S),
             scheduling_priority=50,
             propagate_tags=True,
-            retry_attempts=ATTEMPTS,
-            retry_strategies=[
-                batch.RetryStrategy.of(batch.Action.RETRY, batch.Reason.SPOT_INSTANCE_RECLAIMED),
-                batch.RetryStrategy.of(batch.Action.RETRY, batch.Reason.CANNOT_PULL_CONTAINER),
-                batch.RetryStrategy.of(batch.Action.EXIT, batch.Reason.custom(on_reason="*")),
-            ],
+            retry_attempts=names.JOB_ATTEMPTS,
+            retry_strategies=[_retry(condition) for condition in names.JOB_RETRY],
         )
         resource = definition.node.default_child
         assert isinstance(resource, batch.CfnJobDefinition)

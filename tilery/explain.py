@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from tilery import keys, ledger, manifest, publishing, stages
 from tilery.outcomes import BadInput
 from tilery.store.port import NotFound, Store
 
+OpenStore = Callable[[str], Store]
+"""Opens the store of a tenant."""
+
 ENDED_BADLY = ("FAILED", "TIMED_OUT", "ABORTED")
 CAN_BE_REDRIVEN = "`tilery redrive` repeats only what is missing; `tilery logs` shows what the workers said"
 
 
-def explain(store: Store, sfn: Any, arn: str) -> dict[str, Any] | None:
-    """Write failure.json, run.json, ledger and notice of an execution that ended badly; None if it did not. Idempotent."""
+def explain(open_store: OpenStore, sfn: Any, arn: str) -> dict[str, Any] | None:
+    """Write failure.json, run.json, ledger and notice of an execution that ended badly; None if it did not, or if it is no
+    run of a tenant. Idempotent. The execution itself says whose store to open: events leave out a long input."""
     execution = sfn.describe_execution(executionArn=arn)
-    status = str(execution["status"])
-    if status not in ENDED_BADLY:
+    status, tenant, run_id = str(execution["status"]), tenant_of(execution), str(execution["name"])
+    if status not in ENDED_BADLY or not tenant:
         return None
-    tenant, run_id = str(json.loads(execution["input"])["tenant"]), str(execution["name"])
+    store = open_store(tenant)
     given = manifest.read(store, tenant, run_id)
     error, sentence = read_cause(str(execution.get("error", "")), str(execution.get("cause", "")))
     if error not in ("BadInput", "Incomplete"):
@@ -41,6 +46,13 @@ def explain(store: Store, sfn: Any, arn: str) -> dict[str, Any] | None:
     }
     publishing.write_failure(store, tenant, run_id, failure)
     return failure
+
+
+def tenant_of(execution: dict[str, Any]) -> str:
+    """The tenant in the input of a described execution; empty for one that somebody started by hand without."""
+    given = json.loads(execution.get("input") or "{}")
+    tenant = given.get("tenant", "") if isinstance(given, dict) else ""
+    return tenant if isinstance(tenant, str) and keys.TENANT.fullmatch(tenant) else ""
 
 
 def read_cause(error: str, cause: str) -> tuple[str, str]:

@@ -66,6 +66,14 @@ BATCH_LANES = {
 }
 
 JOB_TIMEOUT_S = 6 * 3600
+JOB_ATTEMPTS = 5
+JOB_RETRY: tuple[dict[str, str], ...] = (
+    {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
+    {"OnReason": "CannotPullContainerError:*", "Action": "RETRY"},
+    {"OnReason": "*", "Action": "EXIT"},
+)
+"""Batch's `evaluateOnExit`, first match wins: only the loss of the machine is worth the same job again (DESIGN section 4)."""
+
 JOB_COMMAND = ["python", "-m", "containers.entrypoint"]
 """What a container runs; the twin replaces `python` by its own interpreter."""
 

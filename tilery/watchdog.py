@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tilery import explain, ledger, manifest
+from tilery.explain import OpenStore
 from tilery.outcomes import BadInput
-from tilery.store.port import Store
 
 STUCK = timedelta(minutes=30)
 """A GPU instance usually starts within 10 minutes; after half an hour in RUNNABLE something is in the way."""
@@ -16,22 +15,25 @@ LOOK_BACK = timedelta(hours=2)
 STALE_UPLOAD = timedelta(days=1)
 
 
-def reconcile(store: Store, sfn: Any, machines: dict[str, str]) -> list[str]:
-    """Explain every execution that ended badly lately and has no failure in the ledger; returns their names."""
+def reconcile(open_store: OpenStore, sfn: Any, machines: dict[str, str]) -> list[str]:
+    """Explain every execution that ended badly lately and has no failure in its tenant's ledger; returns their names."""
     explained = []
     since = datetime.now(UTC) - LOOK_BACK
     for machine in machines.values():
         for status in explain.ENDED_BADLY:
             for execution in sfn.list_executions(stateMachineArn=machine, statusFilter=status, maxResults=100)["executions"]:
-                if execution["stopDate"] > since and not _explained(store, sfn, execution["executionArn"]):
-                    explain.explain(store, sfn, execution["executionArn"])
+                if execution["stopDate"] > since and not _explained(open_store, sfn, execution["executionArn"]):
+                    explain.explain(open_store, sfn, execution["executionArn"])
                     explained.append(str(execution["name"]))
     return explained
 
 
-def _explained(store: Store, sfn: Any, arn: str) -> bool:
+def _explained(open_store: OpenStore, sfn: Any, arn: str) -> bool:
     execution = sfn.describe_execution(executionArn=arn)
-    tenant, run_id = json.loads(execution["input"])["tenant"], execution["name"]
+    tenant, run_id = explain.tenant_of(execution), execution["name"]
+    if not tenant:
+        return True  # nobody's run: somebody started the machine by hand
+    store = open_store(tenant)
     try:
         given = manifest.read(store, tenant, run_id)
     except BadInput:

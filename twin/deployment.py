@@ -68,7 +68,7 @@ class Deployment:
                 {
                     **self._settings(),
                     **({"TILERY_WORKLOAD": workload} if function.kind == "data" else {}),
-                    "POWERTOOLS_SERVICE_NAME": function.name,
+                    "POWERTOOLS_SERVICE_NAME": names.function_name(function.name, workload),
                     "AWS_LAMBDA_FUNCTION_NAME": names.function_name(function.name, workload),
                     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mib),
                     "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -97,7 +97,7 @@ class Deployment:
                     **base_environment(),
                     **self._settings(),
                     "TILERY_WORKLOAD": workload,
-                    "POWERTOOLS_SERVICE_NAME": "worker",
+                    "POWERTOOLS_SERVICE_NAME": f"process-{workload}",
                     "PYTHONUNBUFFERED": "1",
                 },
                 lane.memory_mib,

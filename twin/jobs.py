@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from tilery import names
 from twin.integrations import TaskFailed
 from twin.offspring import Guardian, kill_group, launcher
 
@@ -34,15 +35,7 @@ TIMED_OUT = "Job attempt duration exceeded timeout"
 HOST_LOST = "Host EC2 (instance twin) terminated."
 EXITED = "Essential container in task exited"
 
-RETRY_STRATEGY: dict[str, Any] = {
-    "Attempts": 5,
-    "EvaluateOnExit": [
-        {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
-        {"OnReason": "CannotPullContainerError:*", "Action": "RETRY"},
-        {"OnReason": "*", "Action": "EXIT"},
-    ],
-}
-"""Only the loss of the machine is worth the same job again (DESIGN section 4)."""
+RETRY_STRATEGY: dict[str, Any] = {"Attempts": names.JOB_ATTEMPTS, "EvaluateOnExit": list(names.JOB_RETRY)}
 
 
 @dataclass(frozen=True, slots=True)

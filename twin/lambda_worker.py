@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tilery import recorder
 from twin.offspring import die_with
 
 LENGTH = struct.Struct(">I")
@@ -109,6 +110,7 @@ def _worker(channel: socket.socket, spec: dict[str, Any]) -> None:
     try:
         die_with(spec["zygote"])
         os.environ.update(spec["environment"])
+        recorder.start(handler=f"{spec['module']}.handler")
         frames = channel.makefile("rb")
         handler: Handler | None = None
         while (head := frames.read(LENGTH.size)) and len(head) == LENGTH.size:

@@ -1,6 +1,6 @@
 """intake: an S3 event -> ignore it, or start a run."""
 
-from tilery import manifest
+from tilery import keys, manifest
 from tilery.nanoservice import Event, nanoservice
 from tilery.store import open_store
 
@@ -10,8 +10,8 @@ def handler(event: Event) -> dict[str, object]:
     detail = event["event"]["detail"]
     bucket, key, version = detail["bucket"]["name"], detail["object"]["key"], detail["object"].get("version-id", "")
     try:
-        given = manifest.receive(open_store(), bucket, key, version)
-    except manifest.Ignored as why:
+        given = manifest.receive(open_store(keys.parse_drop(key).tenant), bucket, key, version)
+    except (keys.BadKey, manifest.Ignored) as why:
         return {"start": False, "why": str(why), "key": key}
     return {
         "start": True,

@@ -13,7 +13,7 @@ from tilery.store import open_store
 @nanoservice("watchdog")
 def handler(event: Event) -> dict[str, object]:
     machines = json.loads(os.environ["TILERY_PIPELINES"])
-    found: dict[str, object] = {"explained": watchdog.reconcile(open_store(), boto3.client("stepfunctions"), machines)}
+    found: dict[str, object] = {"explained": watchdog.reconcile(open_store, boto3.client("stepfunctions"), machines)}
     if queues := [queue for queue in os.environ.get("TILERY_QUEUES", "").split(",") if queue]:
         found["stuck"] = watchdog.stuck_jobs(boto3.client("batch"), queues)
     if bucket := os.environ.get("TILERY_DROP_BUCKET", ""):

@@ -152,7 +152,8 @@ def test_the_environment_turns_recording_on(monkeypatch: pytest.MonkeyPatch, tmp
     store = open_store("acme")
     store.create("work/acme/a", b"x")
     assert [entry.key for entry in store.list("work/acme/")] == ["work/acme/a"]
+    who = {"function": "intake", "tenant": "acme", "area": "work"}
     assert [json.loads(line) for line in (tmp_path / "record").read_text().splitlines()] == [
-        {"function": "intake", "operation": "create", "actions": ["s3:PutObject"], "area": "work", "key": "work/acme/a"},
-        {"function": "intake", "operation": "list", "actions": ["s3:ListBucket"], "area": "work", "key": "work/acme/"},
+        who | {"operation": "create", "actions": ["s3:PutObject"], "key": "work/acme/a"},
+        who | {"operation": "list", "actions": ["s3:ListBucket"], "key": "work/acme/"},
     ]

@@ -26,7 +26,7 @@ def open_store(tenant: str = "") -> Store:
         return store
     from tilery.store.recording import RecordingStore
 
-    return RecordingStore(store, record, os.environ.get("POWERTOOLS_SERVICE_NAME", ""))
+    return RecordingStore(store, record, os.environ.get("POWERTOOLS_SERVICE_NAME", ""), tenant)
 
 
 def _open(place: str, tenant: str) -> Store:

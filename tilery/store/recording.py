@@ -4,12 +4,11 @@ The table is checked against the requests that a real S3 server saw (tests/unit/
 on a directory tells which permissions the same run needs in the cloud.
 """
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
+from tilery.recorder import append
 from tilery.store.port import Digest, Entry, Segment, Span, Store
 
 READ = ("s3:GetObject",)
@@ -46,10 +45,11 @@ OPERATION_ACTIONS: dict[str, tuple[str, ...]] = {
 class RecordingStore:
     """Passes all on to `inner` and appends one JSON line per operation and key to the file at `path`."""
 
-    def __init__(self, inner: Store, path: str, function: str) -> None:
+    def __init__(self, inner: Store, path: str, function: str, tenant: str = "") -> None:
         self._inner = inner
         self._path = path
         self._function = function
+        self._tenant = tenant
 
     def get(self, key: str, *, version: str = "") -> bytes:
         self._record("get", key, version)
@@ -119,10 +119,10 @@ class RecordingStore:
         operation += " version" if version else ""
         line = {
             "function": self._function,
+            "tenant": self._tenant,
             "operation": operation,
             "actions": OPERATION_ACTIONS[operation],
             "area": key.partition("/")[0],
             "key": key,
         }
-        with open(self._path, "ab", buffering=0) as file:  # one write of one line: processes may share the file
-            file.write(json.dumps(line).encode() + os.linesep.encode())
+        append(self._path, line)
