@@ -178,7 +178,7 @@ def refused(ended: Ended, *words: str) -> None:
     assert (ended.record["status"], ended.record["products"]) == ("FAILED", [])
     assert ended.out.splitlines()[-1] == str(ended.folder / "run.json")
     events = ended.ledger
-    assert list(events)[0] == "received"
+    assert next(iter(events)) == "received"
     assert list(events)[-2:] == ["failed-0", "notice-failed-0"]
     assert events["failed-0"]["sentence"] == failure["sentence"]
     assert events["failed-0"]["redrive"] is False

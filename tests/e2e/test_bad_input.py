@@ -1,4 +1,4 @@
-"""Bad input of every kind: a sentence that names the file, exit code 2, failure.json, ledger and notice; the input untouched."""
+"""Bad input of every kind: a sentence that names the file, exit code 2, failure.json, ledger, notice; the input untouched."""
 
 import io
 import struct
