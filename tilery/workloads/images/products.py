@@ -72,15 +72,13 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
     report.figures(
         [
             Figure("Pictures", f"{summary['pictures']:,}", f"{len(summary['folders'])} folders"),
-            Figure(
-                "Made", f"{made:,}", ", ".join(f"{count:,} by {name}" for name, count in sorted(summary["engines"].items()))
-            ),
+            Figure("Made", f"{made:,}", engines),
             Figure("Errors", f"{summary['errors']:,}", ", ".join(sorted(summary["codes"]))),
             Figure("Results", f"{summary['pieces']:,}", work.options.output),
             Figure("Read", size(sum(source.size for source in work.run.sources))),
         ]
     )
-    report.warnings(record.get("warnings", []))
+    report.warnings([*record.get("warnings", []), *_warnings(summary)])
     png = work.store.get(work.key("merge", "preview.png"))
     report.pictures("Results", [Picture(png, "Results, by folder; contact_sheet.jpg shows more.", "A contact sheet")])
     if steps:

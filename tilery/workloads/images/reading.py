@@ -18,6 +18,9 @@ from tilery.workloads.images.refusals import Refused
 PILLOW_MEGAPIXELS = 50.0
 """Pillow holds a picture whole, twice while it is handed over; larger ones are for libvips alone."""
 MAX_FRAMES = 1000
+_BITS_PER_SAMPLE = 258
+"""TIFF tag: Pillow leaves 12-bit values as they are, in 16 bits, nearly black."""
+_TEXTS = frozenset({".txt", ".csv", ".json", ".pdf"})
 _PILLOW_NEVER = frozenset({"EPS", "WMF", "PDF", "BUFR", "GRIB", "HDF5", "MPEG"})
 """Formats that Pillow hands to other programs, or only stubs of one."""
 
@@ -51,8 +54,13 @@ def with_vips(path: Path, max_megapixels: float, shrink: int = 1, page: int = 0)
     loader = str(image.get("vips-loader"))
     full = (image.width, image.height)
     check_size(*full, max_megapixels)
+    again = {}
     if shrink > 1 and loader == "jpegload":
-        image = pyvips.Image.new_from_file(str(path), **options, shrink=shrink)
+        again = {"shrink": shrink}
+    if loader == "tiffload":  # of a TIFF that is cut short, "truncated" gives black rows
+        again = {"fail_on": "error"}
+    if again:
+        image = pyvips.Image.new_from_file(str(path), **{**options, **again})
     facts = Facts(
         format=loader.removesuffix("load"),
         width=full[0],
@@ -94,10 +102,12 @@ def with_pillow(path: Path, max_megapixels: float, page: int = 0) -> tuple[pyvip
                 facts.orientation = int(opened.getexif().get(0x0112, 1) or 1)
                 upright = ImageOps.exif_transpose(opened)
                 image = _handed_over(upright, facts)
+                if dict(getattr(opened, "tag_v2", {})).get(_BITS_PER_SAMPLE) == (12,):
+                    image = (image * 16).cast("ushort").copy(interpretation="grey16")
     except Refused:
         raise
     except UnidentifiedImageError:
-        raise Refused("not_a_picture", "it is not a picture of a format that is known") from None
+        raise _unknown(path.suffix.lower(), Image.registered_extensions().get(path.suffix.lower())) from None
     except MemoryError:
         raise Refused("too_large", "decoding it takes more memory than a picture may use") from None
     except Exception as error:  # a decoder fed with damaged data may raise anything; all of it means the same
@@ -106,6 +116,12 @@ def with_pillow(path: Path, max_megapixels: float, page: int = 0) -> tuple[pyvip
         image = image.copy()
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
     return image, facts
+
+
+def _unknown(suffix: str, format: str | None) -> Refused:
+    if suffix in _TEXTS or format is None:
+        return Refused("not_a_picture", "it is not a picture of a format that is known")
+    return Refused("damaged", f"its name says {format}, but its content is damaged or no picture that can be read")
 
 
 def upright_srgb(image: pyvips.Image, facts: Facts) -> pyvips.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,7 +19,10 @@ COLUMNS = 12
 PREVIEW = 48
 """Pictures in the report's picture."""
 MINI = 9
-"""Pieces of a split picture that its cell shows."""
+"""Pieces that a cell shows where they form no grid."""
+MOSAIC = 64
+"""Pieces of a grid that a cell shows."""
+_PLACE = re.compile(r"__(\d+)-(\d+)$")
 PAPER, INK, SOFT, RED, PLATE = "#ffffff", "#1b2430", "#5b6775", "#b3261e", "#eef1f4"
 
 
@@ -32,7 +36,8 @@ def sheet(work: Work[ImagesOptions], rows: list[dict[str, Any]], most: int) -> b
 def preview(work: Work[ImagesOptions], rows: list[dict[str, Any]]) -> bytes:
     """A PNG of a few pictures, for the report."""
     out = io.BytesIO()
-    _drawn(work, _chosen(rows, PREVIEW), columns=8).quantize(256).save(out, "PNG", optimize=True)
+    flat = [{**row, "folder": ""} for row in _chosen(rows, PREVIEW)]
+    _drawn(work, flat, columns=8).quantize(256).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
@@ -84,21 +89,47 @@ def _cell(
 
 
 def _mini(work: Work[ImagesOptions], pieces: list[dict[str, Any]]) -> Image.Image:
-    """The pieces (the first few) in a square."""
-    shown = pieces[:MINI]
-    side = math.ceil(math.sqrt(len(shown)))
-    cell = CELL // side
+    """The pieces in a square: as they lay in the picture after one split, else the first few in a grid."""
     plate = Image.new("RGB", (CELL, CELL), PLATE)
-    for number, piece in enumerate(shown):
-        small = _thumbnail(work, piece, cell - (2 if side > 1 else 0))
-        x, y = number % side * cell, number // side * cell
-        plate.paste(small, (x + (cell - small.width) // 2, y + (cell - small.height) // 2))
+    for (x, y, width, height), piece in _places(pieces):
+        small = _thumbnail(work, piece, max(1, width), max(1, height))
+        plate.paste(small, (x + (width - small.width) // 2, y + (height - small.height) // 2))
     return plate
 
 
-def _thumbnail(work: Work[ImagesOptions], piece: dict[str, Any], side: int) -> Image.Image:
+def _places(pieces: list[dict[str, Any]]) -> list[tuple[tuple[int, int, int, int], dict[str, Any]]]:
+    """Left, top, width and height of each piece in its cell."""
+    found = [_PLACE.search(PurePosixPath(piece["path"]).stem) for piece in pieces]
+    if len(pieces) > MOSAIC or not all(found):
+        shown = pieces[:MINI]
+        side = math.ceil(math.sqrt(len(shown)))
+        cell = CELL // side
+        inner = cell - (2 if side > 1 else 0)
+        return [((n % side * cell, n // side * cell, inner, inner), piece) for n, piece in enumerate(shown)]
+    grid = {(int(one[1]) - 1, int(one[2]) - 1): piece for one, piece in zip(found, pieces, strict=True) if one}
+    rows, columns = (max(place[axis] for place in grid) + 1 for axis in (0, 1))
+    widths = [max(grid[row, column]["width"] for row in range(rows) if (row, column) in grid) for column in range(columns)]
+    heights = [max(grid[row, column]["height"] for column in range(columns) if (row, column) in grid) for row in range(rows)]
+    scale = min((CELL - 2 * (columns - 1)) / sum(widths), (CELL - 2 * (rows - 1)) / sum(heights))
+    left = (CELL - sum(widths) * scale - 2 * (columns - 1)) / 2
+    top = (CELL - sum(heights) * scale - 2 * (rows - 1)) / 2
+    return [
+        (
+            (
+                round(left + sum(widths[:column]) * scale + 2 * column),
+                round(top + sum(heights[:row]) * scale + 2 * row),
+                round(widths[column] * scale),
+                round(heights[row] * scale),
+            ),
+            piece,
+        )
+        for (row, column), piece in grid.items()
+    ]
+
+
+def _thumbnail(work: Work[ImagesOptions], piece: dict[str, Any], width: int, height: int) -> Image.Image:
     data = work.store.get(work.key("process", piece["path"]))
-    small = pyvips.Image.thumbnail_buffer(data, side, height=side, size="down").colourspace("srgb")
+    small = pyvips.Image.thumbnail_buffer(data, width, height=height, size="down").colourspace("srgb")
     if small.hasalpha():
         small = small.flatten(background=[238, 241, 244])
     if small.format != "uchar":

@@ -1,0 +1,336 @@
+"""One picture: what the operations do to pixels, and how every kind of file ends as a result or a reason."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageFilter
+
+from tests.data import ROOT, real
+from tilery.workloads.images import picture, pixels
+from tilery.workloads.images.operations import Split
+from tilery.workloads.images.options import ImagesOptions
+
+picture.settle()
+
+
+def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """A smooth picture that is different everywhere."""
+    y, x = np.mgrid[0:height, 0:width]
+    bands = [x * 255 // max(width - 1, 1), y * 255 // max(height - 1, 1), (x + y) % 256, np.full_like(x, 255)]
+    values = np.stack(bands[: {"L": 1, "RGB": 3, "RGBA": 4}[mode]], axis=-1).astype(np.uint8)
+    return Image.fromarray(values[..., 0] if mode == "L" else values)
+
+
+def do(
+    tmp_path: Path, source: Image.Image | bytes | Path, operations: list[Any], **more: Any
+) -> tuple[dict[str, Any], list[Any]]:
+    """The row, and the pieces as arrays; results are lossless PNG."""
+    path = source if isinstance(source, Path) else tmp_path / "source"
+    if isinstance(source, Image.Image):
+        source.save(path, "PNG")
+    elif isinstance(source, bytes):
+        path.write_bytes(source)
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    row = picture.make(path, "x", out, ImagesOptions(operations=operations, **{"output": "png", **more}))
+    return row, [np.asarray(Image.open(out / piece["file"])) for piece in row["pieces"]]
+
+
+def saved(image: Image.Image, kind: str, **more: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **more)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("operation", "width", "height"),
+    [
+        ("200x300", 200, 300),
+        ("50%", 60, 40),
+        ("30x", 30, 20),
+        ("x20", 30, 20),
+        ("60x60 fit", 60, 40),
+        ("60x60 fill", 60, 60),
+        ("1x1", 1, 1),
+    ],
+)
+def test_resize_makes_the_size_that_was_asked_for(tmp_path: Path, operation: str, width: int, height: int) -> None:
+    row, _ = do(tmp_path, noise(120, 80), [["resize", operation]])
+    assert (row["pieces"][0]["width"], row["pieces"][0]["height"]) == (width, height)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_strong_reduction_looks_like_pillows(tmp_path: Path, kind: str) -> None:
+    source = real("imagery/photos/cat_1080p.jpg")
+    data = saved(Image.open(source).convert("RGB"), kind)
+    _, (made,) = do(tmp_path, data, [["resize", "120x68"]])
+    wanted = np.asarray(Image.open(source).convert("RGB").resize((120, 68), Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(made - wanted).mean() < 2
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 5), st.integers(1, 5))
+def test_the_pieces_of_a_split_are_the_whole_picture(width: int, height: int, columns: int, rows: int) -> None:
+    columns, rows = min(columns, width), min(rows, height)
+    whole = np.arange(width * height, dtype=np.uint8).reshape(height, width, 1)
+    image = pyvips.Image.new_from_memory(whole.tobytes(), width, height, 1, "uchar")
+    pieces = [
+        np.frombuffer(piece.image.write_to_memory(), np.uint8).reshape(piece.image.height, piece.image.width)
+        for piece in pixels.split(pixels.Piece(image), Split(columns=columns, rows=rows))
+    ]
+    lines = [np.hstack(pieces[start : start + columns]) for start in range(0, len(pieces), columns)]
+    assert np.array_equal(np.vstack(lines).reshape(whole.shape), whole)
+    assert max(piece.shape[1] for piece in pieces) - min(piece.shape[1] for piece in pieces) <= 1
+
+
+def test_after_a_split_every_step_applies_to_every_piece(tmp_path: Path) -> None:
+    row, made = do(tmp_path, noise(40, 40), [["split", True], ["resize", "8x6"], ["split", "2x1"], "grayscale"])
+    assert [piece["file"] for piece in row["pieces"]][:3] == ["x__1-1_1-1.png", "x__1-1_1-2.png", "x__1-2_1-1.png"]
+    assert [piece.shape for piece in made] == [(6, 4)] * 8
+
+
+def test_tiles_cover_the_picture_and_the_last_are_smaller(tmp_path: Path) -> None:
+    row, _ = do(tmp_path, noise(50, 30), [["split", "tile 20"]])
+    assert [(piece["width"], piece["height"]) for piece in row["pieces"]] == [
+        (20, 20),
+        (20, 20),
+        (10, 20),
+        (20, 10),
+        (20, 10),
+        (10, 10),
+    ]
+
+
+def test_order_matters_and_is_kept(tmp_path: Path) -> None:
+    _, (cut_first,) = do(tmp_path, noise(40, 40), [["crop", "20x20+0+0"], ["rotate", 90]])
+    _, (turned_first,) = do(tmp_path, noise(40, 40), [["rotate", 90], ["crop", "20x20+0+0"]])
+    assert not np.array_equal(cut_first, turned_first)
+    assert np.array_equal(cut_first, np.rot90(np.asarray(noise(40, 40))[:20, :20], -1))
+
+
+def test_flip_crop_and_quarter_turns_move_pixels_and_change_none(tmp_path: Path) -> None:
+    whole = np.asarray(noise(30, 20))
+    for operation, wanted in (
+        (["flip", "horizontal"], whole[:, ::-1]),
+        (["flip", "vertical"], whole[::-1]),
+        (["rotate", 180], whole[::-1, ::-1]),
+        (["crop", "10x5+3+4"], whole[4:9, 3:13]),
+        (["crop", "10x10"], whole[5:15, 10:20]),
+    ):
+        assert np.array_equal(do(tmp_path, noise(30, 20), [operation])[1][0], wanted), operation
+
+
+def test_gaussian_blur_is_the_one_of_pillow(tmp_path: Path) -> None:
+    photo = Image.open(real("imagery/photos/cat_1080p.jpg")).convert("RGB").resize((300, 200))
+    _, (made,) = do(tmp_path, photo, [["blur", "gaussian 2"]])
+    wanted = np.asarray(photo.filter(ImageFilter.GaussianBlur(2))).astype(int)
+    assert np.abs(made[10:-10, 10:-10] - wanted[10:-10, 10:-10]).mean() < 1
+
+
+def test_box_and_median_blur_are_those_of_pillow(tmp_path: Path) -> None:
+    photo = Image.open(real("imagery/photos/cat_1080p.jpg")).convert("L").resize((120, 90))
+    for operation, filter_ in (("box 2", ImageFilter.BoxBlur(2)), ("median 1", ImageFilter.MedianFilter(3))):
+        _, (made,) = do(tmp_path, photo, [["blur", operation]])
+        wanted = np.asarray(photo.filter(filter_)).astype(int)
+        assert np.abs(made[3:-3, 3:-3] - wanted[3:-3, 3:-3]).max() <= 2, operation
+
+
+def test_a_window_larger_than_the_picture_is_no_error(tmp_path: Path) -> None:
+    for operation in ("median 10", "box 50", "gaussian 30"):
+        row, _ = do(tmp_path, noise(5, 4), [["blur", operation]])
+        assert row["status"] == "ok", row["reason"]
+
+
+def test_normalise_uses_the_full_range_and_contrast_moves_away_from_grey(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.linspace(100, 150, 2500).reshape(50, 50).astype(np.uint8))
+    _, (stretched,) = do(tmp_path, grey, [["normalise", 0]])
+    assert (stretched.min(), stretched.max()) == (0, 255)
+    _, (strong,) = do(tmp_path, grey, [["contrast", 2]])
+    assert abs(int(strong[0, 0]) - 72.5) <= 1
+    flat, _ = do(tmp_path, Image.new("RGB", (9, 9), (7, 7, 7)), [["normalise", True]])
+    assert flat["status"] == "ok"
+
+
+def test_transparent_pixels_do_not_bleed_their_hidden_colour(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (20, 0, 40, 40))
+    for operation in (["blur", "gaussian 3"], ["resize", "17x17"], ["rotate", 30], ["blur", "box 2"]):
+        _, (made,) = do(tmp_path, image, [operation])
+        seen = made[made[..., 3] > 20]
+        assert seen[:, 0].max() <= 6, operation
+        assert made.shape[2] == 4
+
+
+def test_a_jpeg_of_a_transparent_picture_shows_the_background(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    _, (made,) = do(tmp_path, image, [], output="jpg", background="#00ff00")
+    assert made.shape == (16, 16, 3)
+    assert abs(made.astype(int) - [0, 255, 0]).max() < 4
+
+
+def test_sixteen_bits_stay_in_png_and_tiff_and_become_eight_in_jpeg(tmp_path: Path) -> None:
+    deep = Image.fromarray((np.arange(256, dtype=np.uint16) * 257).reshape(16, 16))
+    row, (made,) = do(tmp_path, deep, [["contrast", 1]])
+    assert row["bits"] == 16
+    assert np.array_equal(made, np.asarray(deep))
+    _, (shallow,) = do(tmp_path, deep, [], output="jpg")
+    assert shallow.dtype == np.uint8
+    assert abs(shallow.astype(int) - np.arange(256).reshape(16, 16)).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_upright_whatever_its_orientation_tag(tmp_path: Path, orientation: int) -> None:
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(noise(64, 32), "JPEG", quality=95, exif=exif)
+    row, (made,) = do(tmp_path, data, [["resize", "200%"]])
+    wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert (made.shape[1], made.shape[0]) == (wanted.width * 2, wanted.height * 2)
+    assert np.abs(made[::2, ::2].astype(int) - np.asarray(wanted)).mean() < 6
+    assert row["orientation"] == orientation
+
+
+def test_colours_of_a_profile_become_srgb(tmp_path: Path) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    plain, (without,) = do(tmp_path, noise(32, 32), [])
+    data = saved(noise(32, 32), "PNG", icc_profile=srgb.tobytes())
+    row, (made,) = do(tmp_path, data, [])
+    assert (plain["icc"], row["icc"]) == (False, True)
+    assert np.abs(made.astype(int) - without).max() <= 2
+    broken, _ = do(tmp_path, saved(noise(32, 32), "PNG", icc_profile=b"nonsense" * 40), [])
+    assert broken["status"] == "ok"
+
+
+def test_of_an_animation_the_first_frame_or_every_one(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (10, 100, 200)]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    row, made = do(tmp_path, data, [])
+    assert len(made) == 1
+    assert "it has 3 frames" in row["notes"][0]
+    row, made = do(tmp_path, data, [], frames="all")
+    assert [piece["file"] for piece in row["pieces"]] == ["x__f0001.png", "x__f0002.png", "x__f0003.png"]
+    assert [int(piece[..., 0].flat[0]) for piece in made] == [10, 100, 200]
+
+
+@pytest.mark.parametrize("output", ["jpg", "png", "webp", "tiff", "avif"])
+def test_every_output_format_opens_again_and_has_the_same_bytes_twice(tmp_path: Path, output: str) -> None:
+    first, (made,) = do(tmp_path, noise(33, 21), [], output=output)
+    second, _ = do(tmp_path, noise(33, 21), [], output=output)
+    assert made.shape[:2] == (21, 33)
+    assert first["pieces"] == second["pieces"]
+
+
+def test_metadata_goes_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    data = saved(noise(16, 16), "JPEG", exif=exif)
+    for keep, wanted in (("drop", None), ("keep", "Maker")):
+        do(tmp_path, data, [], output="jpg", metadata=keep)
+        assert Image.open(tmp_path / "out" / "x.jpg").getexif().get(0x010F) == wanted
+
+
+def test_an_operation_that_the_picture_does_not_allow_is_named(tmp_path: Path) -> None:
+    row, _ = do(tmp_path, noise(5, 5), [["flip", True], ["crop", "9x9"]])
+    assert (row["status"], row["code"]) == ("error", "operation")
+    assert row["reason"] == "operation 2 (crop): 9 x 9 does not lie inside a picture of 5 x 5"
+    row, _ = do(tmp_path, noise(5, 5), [["split", "9x1"]])
+    assert row["reason"] == "operation 1 (split): a picture 5 pixels wide cannot be cut into 9 columns"
+    row, _ = do(tmp_path, noise(100, 5), [["resize", "x60000"]])
+    assert row["reason"].startswith("operation 1 (resize): makes a picture of 1200000 x 60000 pixels")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_a_truncated_picture_is_a_reason_and_never_half_a_picture(tmp_path: Path, kind: str) -> None:
+    photo = Image.open(real("imagery/photos/cat_1080p.jpg")).convert("RGB").resize((300, 200))
+    data = saved(photo, kind)
+    row, _ = do(tmp_path, data[: len(data) * 2 // 3], [["split", True]])
+    assert (row["status"], row["pieces"]) == ("error", [])
+    assert row["code"] in ("damaged", "not_a_picture")
+    assert row["reason"]
+    assert "/" not in row["reason"].replace("and/or", "")
+
+
+def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    row, _ = do(tmp_path, saved(Image.new("1", (20000, 20000)), "PNG"), [], max_megapixels=100)
+    assert row["code"] == "too_large"
+    assert row["reason"] == "it has 20000 x 20000 pixels (400 megapixels), more than the 100 allowed"
+
+
+def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
+    assert do(tmp_path, b"hello", [])[0]["code"] == "not_a_picture"
+    assert do(tmp_path, b"", [])[0]["code"] == "empty"
+
+
+@pytest.mark.parametrize("output", ["jpg", "webp"])
+def test_every_sample_file_ends_as_a_result_or_a_reason(tmp_path: Path, output: str) -> None:
+    files = sorted(real("imagery/pillow").iterdir())[:: 1 if output == "jpg" else 4]
+    codes: dict[str, int] = {}
+    operations = [
+        ["resize", "60x40"],
+        ["split", True],
+        ["blur", "gaussian"],
+        ["sharpen", 1],
+        ["normalise", True],
+        ["contrast", 1.1],
+    ]
+    for file in files:
+        row, _ = do(tmp_path, file, operations, output=output)
+        assert row["status"] == "ok" or row["reason"], file
+        codes[row["code"] or "ok"] = codes.get(row["code"] or "ok", 0) + 1
+    assert codes["ok"] >= 0.8 * len(files)
+    assert set(codes) <= {"ok", "damaged", "not_a_picture", "too_large"}
+
+
+def test_what_pillow_reads_looks_the_same(tmp_path: Path) -> None:
+    """Pillow as the judge of what libvips decoded; orientation and profiles apart, which Pillow does not apply."""
+    from PIL import ImageOps
+
+    compared = 0
+    for file in sorted(real("imagery/pillow").iterdir())[::2]:
+        row, made = do(tmp_path, file, [])
+        if row["status"] == "error" or row["icc"] or row["bits"] > 8:
+            continue
+        try:
+            judge = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGBA")).astype(int)
+        except Exception:  # Pillow cannot read it: nothing to compare with
+            continue
+        ours = np.asarray(Image.fromarray(made[0]).convert("RGBA")).astype(int)
+        assert ours.shape == judge.shape, file.name
+        visible = judge[..., 3:] > 0
+        assert (np.abs(ours - judge)[..., :3] * visible).mean() < 3, file.name
+        compared += 1
+    assert compared > 50
+
+
+def test_a_hundred_megapixels_stay_below_400_mb(tmp_path: Path) -> None:
+    """Through a child, as in production; its peak is measured in a process whose only child it is."""
+    pyvips.Image.xyz(10000, 10000)[0].cast("uchar").bandjoin([1, 2]).copy(interpretation="srgb").jpegsave(
+        str(tmp_path / "big.jpg")
+    )
+    code = """
+import resource, sys
+from pathlib import Path
+from tilery.workloads.images.crew import Hand
+from tilery.workloads.images.options import ImagesOptions
+folder = Path(sys.argv[1])
+(folder / "out").mkdir()
+options = ImagesOptions(operations=[["split", True], ["resize", "50%"], ["blur", "gaussian"]])
+with Hand(options, folder) as hand:
+    row = hand.make(folder / "big.jpg", "x", folder / "out")
+assert row["status"] == "ok" and len(row["pieces"]) == 4, row
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert int(told.stdout) < 400
