@@ -39,9 +39,18 @@ def write(folder: Path, dates: int, side: int) -> list[Path]:
     for number, day in enumerate(days(dates)):
         path = folder / f"made_{FIRST + timedelta(days=int(day))}.tif"
         profile = {
-            "driver": "COG", "width": side, "height": side, "count": 1, "dtype": "uint16", "crs": "EPSG:32633",
-            "nodata": NODATA, "transform": from_origin(500000, 5000000, 10, 10), "compress": "ZSTD", "predictor": "YES", "overviews": "NONE",
-        }  # fmt: skip
+            "driver": "COG",
+            "width": side,
+            "height": side,
+            "count": 1,
+            "dtype": "uint16",
+            "crs": "EPSG:32633",
+            "nodata": NODATA,
+            "transform": from_origin(500000, 5000000, 10, 10),
+            "compress": "ZSTD",
+            "predictor": "YES",
+            "overviews": "NONE",
+        }
         with rasterio.open(path, "w", **profile) as target:
             target.write(picture(number, side), 1)
         paths.append(path)

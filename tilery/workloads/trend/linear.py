@@ -140,7 +140,7 @@ def _lines(sums: Floats, least: int, series: Floats, out: Floats) -> None:
 
 
 @compiled
-def _pair(whole: int) -> Pair:
+def _pair(whole: Any) -> Pair:
     """An integer of 63 bits as a pair, exactly."""
     high = np.float64(whole)
     return high, np.float64(whole - np.int64(high))
@@ -213,7 +213,7 @@ def _joined(top: int, high: int, low: int) -> Pair:
 
 @compiled
 def _fit(
-    n: int, days: Pair, both: Pair, values: Pair, at_zero: Pair, unit: float, least: int, series: Floats, out: Floats
+    n: Any, days: Pair, both: Pair, values: Pair, at_zero: Pair, unit: float, least: int, series: Floats, out: Floats
 ) -> None:
     """slope, intercept, n, R^2, p, RMSE and 1 - R^2; values are whole numbers of `unit`.
 
