@@ -1,0 +1,93 @@
+"""What a features run publishes: the dataset in Parquet parts, the model, the plots, the report."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tilery import keys
+from tilery.report import Picture
+from tilery.run import Product
+from tilery.store.port import Span
+from tilery.workload import Publication, Published
+from tilery.workloads.features import lists
+from tilery.workloads.features.options import FeaturesOptions
+from tilery.workloads.features.page import page
+
+CAPTIONS = {
+    "tsne.png": (
+        "t-SNE of the first principal components: what lies near is alike; distances between groups say little",
+        "t-SNE",
+    ),
+    "pca.png": ("The first two principal components", "Principal components"),
+}
+
+
+def publish(publication: Publication[FeaturesOptions]) -> Published:
+    """Write all products below the run's results folder. Parts are copied as they are."""
+    work = publication.work
+    summary = next(done.value for done in publication.done["finish"] if done.item["id"] == lists.SUMMARY)
+    parts = [str(done.item["id"]) for done in publication.done["finish"] if done.item["id"] != lists.SUMMARY]
+    products = [_copied(publication, "features", work.out(f"{part}.parquet"), f"features/{part}.parquet") for part in parts]
+    products.append(_copied(publication, "model", work.out("model.npz"), "model.npz"))
+    products.append(_stored(publication, "model", "model.json", _model_json(publication, summary)))
+    products += [_copied(publication, "plot", work.out(name), name) for name in summary["plots"]]
+    pictures = [Picture(work.store.get(work.out(name)), *CAPTIONS[name]) for name in reversed(summary["plots"])]
+    warnings = _warnings(work.options, summary)
+    html = page({**publication.record, "warnings": [*publication.record["warnings"], *warnings]}, summary, products, pictures)
+    products.append(_stored(publication, "report", "report.html", html.encode()))
+    counts = {"embedded": summary["pictures"], "errors": summary["errors"], "components": summary["components"]}
+    return Published(products, counts=counts, warnings=warnings)
+
+
+def _model_json(publication: Publication[FeaturesOptions], summary: dict[str, Any]) -> bytes:
+    """The model in words: what model.npz holds, and how to make features like these."""
+    options = publication.work.options
+    body = {
+        "schema": 1,
+        "backbone": {"name": summary["backbone"], "sha256": summary["digest"], "features": summary["features"]},
+        "preprocessing": {
+            name: options.model_dump(mode="json")[name] for name in ("size_px", "fit", "mean", "std", "backbone", "scale")
+        },
+        "pictures": summary["pictures"],
+        "constant_features": summary["constant"],
+        "components": summary["components"],
+        "explained_variance": summary["variance"],
+        "explained_variance_ratio": summary["ratio"],
+        "total_variance": summary["total"],
+        "arrays": "model.npz: n, mean (d), scale (d), constant (d), components (k, d), explained_variance (k), spectrum",
+        "projection": "pca = (features - mean) / scale @ components.T",
+    }
+    return json.dumps(body, indent=2, sort_keys=True).encode()
+
+
+def _warnings(options: FeaturesOptions, summary: dict[str, Any]) -> list[str]:
+    warnings = []
+    if summary["errors"]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary["by_error"].items())
+        warnings.append(f"{summary['errors']} of {summary['errors'] + summary['pictures']} pictures gave no features: {kinds}")
+    if options.components >= 1 and summary["components"] < options.components:
+        warnings.append(f"{options.components} components were asked for, but these pictures have only {summary['components']}")
+    elif not summary["components"]:
+        warnings.append("the pictures do not differ, so there are no principal components")
+    return warnings
+
+
+def _copied(publication: Publication[FeaturesOptions], kind: str, key: str, path: str) -> Product:
+    store = publication.work.store
+    entry = store.head(key)
+    store.compose(keys.join(publication.folder, path), [Span(key, 0, entry.size if entry else 0)])
+    return _product(publication, kind, path)
+
+
+def _stored(publication: Publication[FeaturesOptions], kind: str, path: str, data: bytes) -> Product:
+    publication.work.store.put(keys.join(publication.folder, path), data)
+    return _product(publication, kind, path)
+
+
+def _product(publication: Publication[FeaturesOptions], kind: str, path: str) -> Product:
+    key = keys.join(publication.folder, path)
+    entry, digest = publication.work.store.head(key), publication.work.store.digest(key)
+    return Product(
+        kind=kind, path=path, bytes=entry.size if entry else 0, digest={"algorithm": digest.algorithm, "value": digest.value}
+    )
