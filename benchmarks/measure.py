@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import platform
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from statistics import median
+
+SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of linux/prctl.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +31,28 @@ class Cost:
 
 
 def cost_of(command: Sequence[str]) -> Cost:
-    """Run a command to its end. CPU time counts every descendant that was waited for."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    """Run a command to its end, with everything that it starts.
+
+    A process in between adopts what the command leaves behind (PR_SET_CHILD_SUBREAPER), so that no worker is forgotten.
+    """
+    measured = subprocess.run(
+        [sys.executable, "-m", "benchmarks.measure", *command], capture_output=True, text=True, check=True
+    )
+    *output, last = measured.stdout.splitlines(keepends=True)
+    return Cost(**json.loads(last), output="".join(output) + measured.stderr)
+
+
+def measure(command: Sequence[str]) -> dict[str, float]:
+    """What `cost_of` runs: the command's output goes to our own."""
+    ctypes.CDLL(None, use_errno=True).prctl(SUBREAPER, 1, 0, 0, 0)
     begun = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
-    return Cost(time.perf_counter() - begun, cpu, used.ru_maxrss / 1024, process.returncode, output)
+    code = subprocess.run(command, check=False).returncode
+    wall = time.perf_counter() - begun
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"wall_s": wall, "cpu_s": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024, "code": code}
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
@@ -60,3 +78,9 @@ def _cpuinfo() -> list[str]:
             return file.readlines()
     except OSError:
         return []
+
+
+if __name__ == "__main__":
+    figures = measure(sys.argv[1:])
+    print(flush=True)
+    print(json.dumps(figures))
