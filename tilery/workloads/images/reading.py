@@ -54,7 +54,7 @@ def with_vips(path: Path, max_megapixels: float, shrink: int = 1, page: int = 0)
     loader = str(image.get("vips-loader"))
     full = (image.width, image.height)
     check_size(*full, max_megapixels)
-    again = {}
+    again: dict[str, Any] = {}
     if shrink > 1 and loader == "jpegload":
         again = {"shrink": shrink}
     if loader == "tiffload":  # of a TIFF that is cut short, "truncated" gives black rows

@@ -1,0 +1,177 @@
+"""Batches of pictures through the stages, by the library alone: index, names, folders, errors, tolerance."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.toys import environment
+from tilery import keys, manifest, publishing, registry, sizing, stages, whole, worker
+from tilery.outcomes import BadInput, Outcome
+from tilery.registry import EXTRA
+from tilery.run import Record
+from tilery.store import open_store
+from tilery.store.port import Store
+from tilery.workloads.images import lists
+
+IMAGES = {EXTRA: json.dumps({"images": "tilery.workloads.images.workload:Images"})}
+SPLIT = [["resize", "20x30"], ["split", True], ["blur", "gaussian"]]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with environment({**IMAGES, "TILERY_STORE": (tmp_path / "root").as_uri()}):
+        registry.load.cache_clear()
+        yield open_store("acme")
+
+
+def picture(shade: int, kind: str = "PNG") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (40, 30), (shade, 90, 200)).save(out, kind)
+    return out.getvalue()
+
+
+FILES = {
+    "north/a.png": picture(1),
+    "north/a.jpg": picture(2, "JPEG"),
+    "south/a.png": picture(3),
+    "a.png": picture(4),
+    "south/deep/cut.png": picture(5)[:50],
+    "notes.txt": b"these are no pixels",
+}
+
+
+def run(store: Store, files: dict[str, bytes], options: dict[str, Any], dataset: str = "set") -> tuple[Record, str]:
+    for name, data in files.items():
+        store.put(f"drop/acme/images/{dataset}/{name}", data)
+    key = f"drop/acme/images/{dataset}/{keys.READY}"
+    store.put(key, json.dumps({"options": options}).encode())
+    entry = store.head(key)
+    assert entry is not None
+    run_id = manifest.receive(store, "drop", key, entry.version).run_id
+    sizing.size(store, "acme", run_id)
+    if options.get("lane") == "lambda":
+        whole.whole(store, "acme", run_id)
+    else:
+        work(store, run_id)
+    return publishing.publish(store, "acme", run_id), keys.result("acme", "images", dataset, run_id)
+
+
+def work(store: Store, run_id: str) -> None:
+    """What the pipeline machine does."""
+    sized = stages.read_run(store, "acme", run_id)
+    while (plan := stages.plan(store, sized, worker.planning_work)).stage != "publish":
+        for job in stages.read_lines(store, plan.jobs):
+            try:
+                worker.run_job(store, "acme", run_id, plan.stage, job["key"])
+            except Outcome:
+                continue
+        assert stages.check(store, sized, plan.stage, plan.round, False) is None
+
+
+def index(store: Store, folder: str) -> dict[str, Any]:
+    rows = json.loads(store.get(f"{folder}/index.json"))["rows"]
+    return {row["source"]: row for row in rows}
+
+
+def products(store: Store, folder: str) -> dict[str, bytes]:
+    found = {entry.key.removeprefix(folder + "/"): store.get(entry.key) for entry in store.list(folder + "/")}
+    return {name: data for name, data in found.items() if name not in ("run.json", "report.html")}
+
+
+def test_every_source_is_a_row_and_folders_stay_apart(store: Store) -> None:
+    record, folder = run(store, FILES, {"lane": "fargate", "operations": SPLIT})
+    rows = index(store, folder)
+    assert sorted(rows) == sorted(FILES)
+    assert {name: row["code"] for name, row in rows.items() if row["status"] == "error"} == {
+        "notes.txt": "not_a_picture",
+        "south/deep/cut.png": "damaged",
+    }
+    assert [piece["path"] for piece in rows["north/a.png"]["pieces"]][:2] == [
+        "pictures/north/a-png__1-1.jpg",
+        "pictures/north/a-png__1-2.jpg",
+    ]
+    assert next(piece["path"] for piece in rows["a.png"]["pieces"]) == "pictures/a__1-1.jpg"
+    made = {product.path: product for product in record.products if product.kind == "pictures"}
+    assert len(made) == 16
+    assert made["pictures/south/a__2-2.jpg"].source == "south/a.png"
+    assert record.counts["errors"] == 2
+    assert "2 of 6 pictures are errors (1 damaged, 1 not_a_picture)" in record.warnings[0]
+    assert {product.kind for product in record.products} == {"pictures", "index", "contact_sheet", "report"}
+
+
+def test_the_parquet_index_says_what_the_json_says(store: Store, tmp_path: Path) -> None:
+    _, folder = run(store, FILES, {"lane": "fargate", "operations": SPLIT})
+    store.download(f"{folder}/index.parquet", str(tmp_path / "index.parquet"))
+    table = pq.read_table(tmp_path / "index.parquet").to_pylist()
+    assert {row["source"]: row for row in table} == index(store, folder)
+    assert [row["source"] for row in table] == sorted(FILES)
+
+
+def test_lanes_and_lists_of_any_length_give_the_same_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"operations": SPLIT}
+    _, sharded = run(store, FILES, {"lane": "fargate", **options}, "sharded")
+    first = products(store, sharded)
+    for entry in list(store.list("work/acme/")):
+        store.delete([entry.key])
+    monkeypatch.setattr(lists, "PICTURES", 1)
+    _, whole_ = run(store, FILES, {"lane": "lambda", **options}, "whole")
+    assert products(store, whole_) == first
+
+
+def test_fail_on_error_fails_the_run_and_names_the_pictures(store: Store) -> None:
+    with pytest.raises(BadInput, match=r"2 of 6 pictures failed, and fail_on_error is set: notes\.txt: it is not a picture"):
+        run(store, FILES, {"lane": "fargate", "fail_on_error": True})
+
+
+def test_the_sheet_can_change_without_a_picture_being_made_again(store: Store) -> None:
+    run(store, FILES, {"lane": "fargate", "operations": SPLIT})
+    made = [entry for entry in store.list("work/acme/process/") if "/done/" in entry.key]
+    _, folder = run(store, FILES, {"lane": "fargate", "operations": SPLIT, "sheet": 2})
+    assert [entry for entry in store.list("work/acme/process/") if "/done/" in entry.key] == made
+    sheet = Image.open(io.BytesIO(store.get(f"{folder}/contact_sheet.jpg")))
+    assert sheet.width > 100
+
+
+def test_a_list_whose_worker_failed_is_a_hole_with_a_row_for_each_picture(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tilery.workloads.images.workload import Images
+
+    whole_list = Images.process
+
+    def broken(self: Images, work: Any, item: Any) -> dict[str, Any]:
+        if item["id"] == "list-00001":
+            raise Outcome("the disk is full")
+        return whole_list(self, work, item)
+
+    monkeypatch.setattr(lists, "PICTURES", 2)
+    monkeypatch.setattr(Images, "process", broken)
+    record, folder = run(store, FILES, {"lane": "fargate", "tolerate": 50})
+    rows = index(store, folder)
+    assert record.status == "PARTIAL"
+    assert sorted(rows) == sorted(FILES)
+    assert sum(row["code"] == "missing" for row in rows.values()) == 2
+
+
+def test_no_operation_converts_and_keeps_the_pixels(store: Store) -> None:
+    _, folder = run(store, {"a.png": picture(9)}, {"lane": "fargate", "output": "tiff"})
+    made = np.asarray(Image.open(io.BytesIO(store.get(f"{folder}/pictures/a.tiff"))))
+    assert (made == [9, 90, 200]).all()
+
+
+def test_the_report_names_operations_folders_and_failures_and_escapes_names(store: Store) -> None:
+    _, folder = run(store, {**FILES, "north/<b>.png": b"x"}, {"lane": "fargate", "operations": SPLIT})
+    page = store.get(f"{folder}/report.html").decode()
+    assert "width 20, height 30" in page
+    assert "south/deep" in page
+    assert "north/&lt;b&gt;.png" in page
+    assert "<b>.png" not in page
