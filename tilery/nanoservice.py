@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -18,6 +19,7 @@ Handler = Callable[[Event, Any], Any]
 
 def nanoservice(name: str) -> Callable[[Callable[[Event], Any]], Handler]:
     """Decorate `function(event) -> JSON`. Refuses payloads of another schema; counts outcomes by their class."""
+    logging.getLogger("tilery").setLevel(logging.INFO)
     logger, tracer, metrics = Logger(service=name), Tracer(service=name), Metrics(namespace="Tilery", service=name)
 
     def decorate(function: Callable[[Event], Any]) -> Handler:

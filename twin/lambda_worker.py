@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import resource
 import selectors
@@ -111,6 +112,8 @@ def _worker(channel: socket.socket, spec: dict[str, Any]) -> None:
         die_with(spec["zygote"])
         os.environ.update(spec["environment"])
         recorder.start(handler=f"{spec['module']}.handler")
+        # The Lambda runtime gives the root logger a handler too; it writes to wherever descriptor 2 points at the moment.
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
         frames = channel.makefile("rb")
         handler: Handler | None = None
         while (head := frames.read(LENGTH.size)) and len(head) == LENGTH.size:
