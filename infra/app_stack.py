@@ -38,6 +38,7 @@ class AppStack(cdk.Stack):
             "TILERY_RESULTS_BUCKET": storage.results.bucket_name,
             "TILERY_DATA_ROLE": data_role.role.role_arn,
             "TILERY_LANES": ",".join(settings.lanes),
+            "TILERY_SPREAD": "8",
             "POWERTOOLS_METRICS_NAMESPACE": "Tilery",
             "POWERTOOLS_LOG_LEVEL": "INFO",
         }

@@ -58,7 +58,7 @@ class BatchLane:
 BATCH_LANES = {
     lane.name: lane
     for lane in (
-        BatchLane("fargate", 4, 16384, 0, "cpu", "fargate-large"),
+        BatchLane("fargate", 2, 16384, 0, "cpu", "fargate-large"),
         BatchLane("fargate-large", 8, 61440, 0, "cpu", None),
         BatchLane("gpu", 8, 28000, 1, "cuda", "gpu-large"),
         BatchLane("gpu-large", 16, 120000, 1, "cuda", None),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -209,13 +210,18 @@ def note_whole(store: Store, run: Run, seconds: float) -> None:
 def write_jobs(store: Store, run: Run, link: Link, round_: int, items: list[Item], kind: str) -> int:
     """Pack items into jobs: one JSONL file a job, and one list with a line for each. Returns the number of jobs."""
     lines = []
-    for number, job in enumerate(pack(items, link.stage.work_per_job)):
+    for number, job in enumerate(pack(items, link.stage.work_per_job, spread=spread())):
         name = f"{link.name}-{round_}-{kind}{number:05d}"
         key = keys.run(run.tenant, run.run_id, "jobs", f"{name}.jsonl")
         _write_lines(store, key, job)
         lines.append({"key": key, "name": name, "items": len(job), "work": sum(float(item["work"]) for item in job)})
     _write_lines(store, _list_key(run, link.name, round_, kind), lines)
     return len(lines)
+
+
+def spread() -> int:
+    """Over how many workers a small stage is spread: the cores of one machine, or a few workers of a cloud."""
+    return int(os.environ.get("TILERY_SPREAD", "8"))
 
 
 def timings(store: Store, run: Run) -> dict[str, float]:

@@ -67,6 +67,7 @@ class Deployment:
                 function.timeout_s,
                 {
                     **self._settings(),
+                    "TILERY_PIPELINES": json.dumps(self.pipelines()),
                     **({"TILERY_WORKLOAD": workload} if function.kind == "data" else {}),
                     "POWERTOOLS_SERVICE_NAME": names.function_name(function.name, workload),
                     "AWS_LAMBDA_FUNCTION_NAME": names.function_name(function.name, workload),
@@ -158,7 +159,7 @@ class Deployment:
         return {
             "TILERY_STORE": self.root.as_uri(),
             "TILERY_LANES": ",".join(self.lanes),
-            "TILERY_PIPELINES": json.dumps(self.pipelines()),
+            "TILERY_SPREAD": str(os.cpu_count() or 1),
             "POWERTOOLS_METRICS_NAMESPACE": "Tilery",
             "POWERTOOLS_LOG_LEVEL": "INFO",
             "POWERTOOLS_TRACE_DISABLED": "true",

@@ -36,3 +36,9 @@ def test_no_job_is_heavier_than_the_target_and_one_item_unless_there_are_too_man
 
 def test_no_items_make_no_job() -> None:
     assert pack([], 10) == []
+
+
+def test_a_small_stage_is_spread_over_the_workers_that_there_are() -> None:
+    small = [Item(id=f"i{number}", work=10) for number in range(10)]
+    assert [len(job) for job in pack(small, 1000, spread=2)] == [5, 5]
+    assert len(pack(small, 10_000, spread=8)) == 1
