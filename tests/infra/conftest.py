@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.infra.recorded import RecordedRun, record
+
 os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 os.environ.setdefault("CDK_DISABLE_CLI_TELEMETRY", "true")
 
@@ -87,3 +89,9 @@ def node_modules() -> Path:
     if not folder.is_dir():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=ROOT, check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> RecordedRun:
+    """One recorded run for all tests of the group `recorded`, which run in one process for that."""
+    return record(tmp_path_factory.mktemp("recorded"))
