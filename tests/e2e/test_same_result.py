@@ -91,7 +91,6 @@ def seam_distance_m(path: Path) -> np.ndarray:
     [
         "laspy_fullwave.laz",
         "laspy_1_4_w_evlr.laz",
-        "laspy_extra.laz",
         "laspy_file_with_both_wkt_and_geotiff_vlrs.las",
         "ignpt_test_data_77055_627755_LA93_IGN69_extra_dims.laz",
     ],
