@@ -62,11 +62,11 @@ def offset(grid: Grid, other: Grid) -> tuple[int, int] | None:
     """Column and row in `grid` of the first pixel of `other`, if both are cut from one lattice; else None."""
     if not _same_crs(grid.crs, other.crs):
         return None
-    shift = ~grid.affine * other.affine  # pixels of other -> pixels of grid
+    shift = ~grid.affine @ other.affine  # pixels of other -> pixels of grid
     column, row = round(shift.c), round(shift.f)
     corners = [(0, 0), (other.width, 0), (0, other.height), (other.width, other.height)]
     for x, y in corners:
-        at_x, at_y = shift * (x, y)
+        at_x, at_y = shift @ (x, y)
         if abs(at_x - x - column) > _OF_A_PIXEL or abs(at_y - y - row) > _OF_A_PIXEL:
             return None
     return column, row

@@ -75,7 +75,6 @@ def stitch(work: Work[TrendOptions], series: Series, windows: Sequence[Done], pa
             predictor="YES",
             overview_resampling="NEAREST",
             bigtiff="IF_SAFER",
-            add_mask=False,
         )
     tiled.unlink()
 

@@ -16,7 +16,6 @@ _TOKENS = {
     "{DD}": r"(?P<day>\d{2})",
     "{DOY}": r"(?P<doy>\d{3})",
     "{band}": r"(?P<band>[A-Za-z0-9-]{1,32})",
-    "*": r"[^/]*?",
 }
 _STARS = 6
 _EARLIEST, _LATEST = date(1900, 1, 1), date(2199, 12, 31)
@@ -47,27 +46,51 @@ class Template:
         parts = re.split(r"(\{[A-Za-z]+\}|\*)", text)
         unknown = [part for part in parts if part.startswith("{") and part not in _TOKENS]
         if unknown:
-            raise ValueError(f"pattern {text!r}: {unknown[0]} is unknown; write {', '.join(_TOKENS)}")
-        if text.count("*") > _STARS or any(text.count(token) > 1 for token in _TOKENS if token != "*"):
+            raise ValueError(f"pattern {text!r}: {unknown[0]} is unknown; write {', '.join(_TOKENS)} or *")
+        if text.count("*") > _STARS or any(text.count(token) > 1 for token in _TOKENS):
             raise ValueError(f"pattern {text!r}: use each part once and * at most {_STARS} times")
         if not (("{YYYY}" in text or "{YY}" in text) and (("{MM}" in text and "{DD}" in text) or "{DOY}" in text)):
             raise ValueError(f"pattern {text!r} gives no date; it needs {{YYYY}} and either {{MM}} and {{DD}}, or {{DOY}}")
-        self._pattern = re.compile("".join(_TOKENS.get(part, re.escape(part)) for part in parts))
+        pieces: list[list[str]] = [[]]
+        for part in parts:
+            if part == "*":
+                pieces.append([])
+            else:
+                pieces[-1].append(_TOKENS.get(part, re.escape(part)))
+        self._pieces = [re.compile("".join(piece)) for piece in pieces]
+        self._last = re.compile("(?:" + "".join(pieces[-1]) + r")\Z")
 
     def read(self, name: str) -> Named | None:
         """The date and band of this name; None where it does not match or is no date."""
         last = name.rsplit("/", 1)[-1]
-        match = self._pattern.fullmatch(last)
-        if not match:
+        got = self._match(last)
+        if got is None:
             return None
-        got = match.groupdict()
         year = int(got["year"]) if got.get("year") else 2000 + int(got["short"]) - (100 if int(got["short"]) >= 70 else 0)
         day = _ordinal(year, int(got["doy"])) if got.get("doy") else _calendar(year, int(got["month"]), int(got["day"]))
         if day is None:
             return None
         band = got.get("band") or ""
-        rest = last[: match.start("band")] + last[match.end("band") :] if band else last
+        rest = last[: int(got["from"])] + last[int(got["to"]) :] if band else last
         return Named(day, band, name[: len(name) - len(last)] + rest)
+
+    def _match(self, name: str) -> dict[str, str] | None:
+        """The parts of a name. Each piece between stars is looked for once, after the one before: no going back."""
+        if len(self._pieces) == 1:
+            matches = [self._pieces[0].fullmatch(name)]
+        else:
+            matches = [self._pieces[0].match(name)]
+            for piece in [*self._pieces[1:-1], self._last]:
+                before = matches[-1]
+                matches.append(piece.search(name, before.end()) if before else None)
+        got: dict[str, str] = {}
+        for match in matches:
+            if match is None:
+                return None
+            got |= match.groupdict()
+            if "band" in match.groupdict():
+                got |= {"from": str(match.start("band")), "to": str(match.end("band"))}
+        return got
 
 
 def guess(name: str) -> date | None:

@@ -115,7 +115,7 @@ def _dataset(store: Store, source: Source, scratch: Path, number: int, variable:
 def band(dataset: Any, number: int, grid: Grid, box: Box, resampling: str, nodata: float | None) -> tuple[Any, Any]:
     """A band in a box of `grid`: values, and whether each is inside the raster and not masked by the file itself.
 
-    Pixels of the same lattice are read as they are; others are reprojected, each exactly, whatever the box.
+    Pixels of the same lattice are read as they are; others are reprojected, to a thousandth of a pixel.
     """
     own = Grid.of(dataset)
     shift = offset(grid, own)
@@ -133,7 +133,7 @@ def band(dataset: Any, number: int, grid: Grid, box: Box, resampling: str, nodat
         width=grid.width,
         height=grid.height,
         resampling=RESAMPLING[resampling],
-        tolerance=0.0,
+        tolerance=0.001,  # of a pixel; GDAL warps in blocks of the whole grid, so the box does not matter
         **hidden,
     ) as warped:
         values = warped.read(number, window=window)

@@ -67,7 +67,7 @@ def _bounds(series: Series) -> tuple[float, float, float, float] | None:
     area = series.grid
     if not area.crs:
         return None
-    corners = [area.affine * corner for corner in ((0, 0), (area.width, 0), (0, area.height), (area.width, area.height))]
+    corners = [area.affine @ corner for corner in ((0, 0), (area.width, 0), (0, area.height), (area.width, area.height))]
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
     left, bottom, right, top = transform_bounds(CRS.from_wkt(area.crs), CRS.from_epsg(4326), min(xs), min(ys), max(xs), max(ys))
     return (round(left, 7), round(bottom, 7), round(right, 7), round(top, 7))
