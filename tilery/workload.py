@@ -115,6 +115,26 @@ class Publication(Generic[O]):
     record: Mapping[str, Any]
     """What the report may show of the run: status, lane, device, timings, estimate, warnings."""
 
+    def key(self, path: str) -> str:
+        """The key of a product's path."""
+        return keys.join(self.folder, path)
+
+    def put(self, kind: str, path: str, data: bytes, source: str | None = None) -> Product:
+        """Write a product."""
+        self.work.store.put(self.key(path), data)
+        return self.product(kind, path, source)
+
+    def upload(self, kind: str, file: Path, path: str = "") -> Product:
+        """Publish a local file, under its own name if no path is given."""
+        self.work.store.upload(str(file), self.key(path or file.name))
+        return self.product(kind, path or file.name)
+
+    def product(self, kind: str, path: str, source: str | None = None) -> Product:
+        """What run.json says of a product that is in its place."""
+        entry, digest = self.work.store.head(self.key(path)), self.work.store.digest(self.key(path))
+        value = {"algorithm": digest.algorithm, "value": digest.value}
+        return Product(kind=kind, path=path, source=source, bytes=entry.size if entry else 0, digest=value)
+
 
 @dataclass(frozen=True, slots=True)
 class Published:

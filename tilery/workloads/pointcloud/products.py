@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tilery import keys
 from tilery.report import Picture
 from tilery.run import Product
 from tilery.workload import Publication, Published
@@ -36,7 +34,7 @@ def publish(publication: Publication[PointCloudOptions]) -> Published:
     model = _terrain(publication, summary["ground"]) if statistics["classes"].get("2") else None
     products += model.products if model else []
     html = page(publication.record, statistics, model.measured_m2 if model else 0.0, products, model.pictures if model else [])
-    products.append(_stored(publication, "report", "report.html", html.encode()))
+    products.append(publication.put("report", "report.html", html.encode()))
     warnings = [] if model else ["no ground point was found, so there is no terrain model"]
     return Published(products, counts={"classes": statistics["classes"]}, warnings=warnings)
 
@@ -54,8 +52,8 @@ def _stitched(publication: Publication[PointCloudOptions], number: int, shards: 
     store, source = publication.work.store, publication.work.run.sources[number]
     path = f"classified/{source.name}"
     segments = segments_of(store, source, read_las(store, source), shards)
-    store.compose(keys.join(publication.folder, path), segments)
-    return _product(publication, "classified", path, source.name)
+    store.compose(publication.key(path), segments)
+    return publication.product("classified", path, source.name)
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def _terrain(publication: Publication[PointCloudOptions], ground: list[dict[str,
         f"Terrain model of {work.run.dataset}, {work.options.resolution_m:g} m cells, lit from the north-west, tinted by height"
     )
     picture = Picture(small.read_bytes(), caption, "Shaded relief of the ground")
-    products = [_uploaded(publication, "dtm", dtm), _uploaded(publication, "hillshade", shade)]
+    products = [publication.upload("dtm", dtm), publication.upload("hillshade", shade)]
     return _Terrain(products, [picture], measured * (frame.resolution_mm / 1000) ** 2)
 
 
@@ -98,25 +96,3 @@ def _extent_of_points(publication: Publication[PointCloudOptions], frame: Frame)
     """The cells between the bounds that `size` found in the headers."""
     x0, y0, x1, y1 = (edge // frame.resolution_mm for edge in publication.work.run.facts["bounds_mm"])
     return Window(x0, y0, x1 - x0 + 1, y1 - y0 + 1)
-
-
-def _uploaded(publication: Publication[PointCloudOptions], kind: str, path: Path) -> Product:
-    publication.work.store.upload(str(path), keys.join(publication.folder, path.name))
-    return _product(publication, kind, path.name)
-
-
-def _stored(publication: Publication[PointCloudOptions], kind: str, path: str, data: bytes) -> Product:
-    publication.work.store.put(keys.join(publication.folder, path), data)
-    return _product(publication, kind, path)
-
-
-def _product(publication: Publication[PointCloudOptions], kind: str, path: str, source: str | None = None) -> Product:
-    key = keys.join(publication.folder, path)
-    entry, digest = publication.work.store.head(key), publication.work.store.digest(key)
-    return Product(
-        kind=kind,
-        path=path,
-        source=source,
-        bytes=entry.size if entry else 0,
-        digest={"algorithm": digest.algorithm, "value": digest.value},
-    )
