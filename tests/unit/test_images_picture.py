@@ -99,6 +99,20 @@ def test_after_a_split_every_step_applies_to_every_piece(tmp_path: Path) -> None
     assert [piece.shape for piece in made] == [(6, 4)] * 8
 
 
+@pytest.mark.parametrize("operation", ["gaussian 2", "gaussian 0.4", "gaussian 7.3", "box 3", "median 2", "sharpen"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_pieces_filtered_side_by_side_are_those_filtered_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, mode: str
+) -> None:
+    steps = [["split", "3x2"], ["sharpen", 2] if operation == "sharpen" else ["blur", operation]]
+    source = noise(101, 67, mode)
+    source.paste(source.resize((13, 11)), (30, 20))
+    _, together = do(tmp_path, source, steps)
+    monkeypatch.setattr(pixels, "STRIP_PIXELS", 0)
+    _, alone = do(tmp_path, source, steps)
+    assert all(np.array_equal(one, other) for one, other in zip(together, alone, strict=True))
+
+
 def test_tiles_cover_the_picture_and_the_last_are_smaller(tmp_path: Path) -> None:
     row, _ = do(tmp_path, noise(50, 30), [["split", "tile 20"]])
     assert [(piece["width"], piece["height"]) for piece in row["pieces"]] == [

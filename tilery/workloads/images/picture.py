@@ -103,15 +103,14 @@ def _written(
             raise Refused("encode", f"a result of {side:,} pixels does not fit webp (at most {WEBP_SIDE:,} a side)")
         label = "_".join(part for part in (frame, piece.label) if part)
         file = f"{name}__{label}.{output}" if label else f"{name}.{output}"
-        target = folder / file
-        save(piece.image, target, output, options.quality, options.background, options.metadata == "keep")
+        saved = save(piece.image, folder / file, output, options.quality, options.background, options.metadata == "keep")
         made.append(
             {
                 "file": file,
                 "width": piece.image.width,
                 "height": piece.image.height,
-                "bytes": target.stat().st_size,
-                "sha256": _digest(target),
+                "bytes": saved.bytes,
+                "sha256": saved.sha256,
             }
         )
     return made
