@@ -4,11 +4,12 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 JOBS ?= 2
 
-.PHONY: help demo test lint synth bench smoke clean
+.PHONY: help demo workloads test lint synth bench smoke clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    classify a real LiDAR file through the twin, on this machine"
+	@echo "make workloads   install what every workload needs, besides point clouds"
 	@echo "make test    everything: lint, types, unit, workflow, infrastructure, end to end"
 	@echo "make lint    ruff and mypy"
 	@echo "make synth   write the CloudFormation templates to cdk.out"
@@ -23,8 +24,14 @@ help:
 	@$(PIP) install --no-deps -e .
 	@touch $@
 
+# What the other workloads need besides.
+.venv/.workloads: .venv/.run $(wildcard containers/*/requirements.txt)
+	@echo "Installing what every workload needs into .venv ..."
+	@$(PIP) install $(foreach file,$(wildcard containers/*/requirements.txt),-r $(file))
+	@touch $@
+
 # What cdk deploy and the tests need besides.
-.venv/.all: .venv/.run requirements.txt
+.venv/.all: .venv/.workloads requirements.txt
 	@echo "Installing what the CDK and the tests need into .venv ..."
 	@$(PIP) install -r requirements.txt
 	@touch $@
@@ -33,6 +40,8 @@ node_modules/.package-lock.json: package.json package-lock.json
 	@echo "Installing the CDK command and the checkers into node_modules ..."
 	@npm ci --silent --no-audit --no-fund
 	@touch $@
+
+workloads: .venv/.workloads
 
 demo: .venv/.run
 	@$(BIN)/python -m cli.demo

@@ -101,6 +101,13 @@ def check_workload(name: str) -> None:
         raise BadInput(f"there is no workload {name!r}: {hint}")
 
 
+def check_installed(workload: str) -> None:
+    """Raises `BadInput` if this machine lacks the libraries of a workload."""
+    missing = registry.missing(workload)
+    if missing:
+        raise BadInput(f"{workload} needs {', '.join(missing)}, not installed here; run `make workloads`, which installs all")
+
+
 def check_tenant(tenant: str) -> None:
     if not keys.TENANT.fullmatch(tenant):
         raise BadInput(f"the tenant {tenant!r} must be 1 to 32 letters a-z or digits; choose another with --tenant")

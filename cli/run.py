@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli import products
-from cli.inputs import InputFile, Request, request
+from cli.inputs import InputFile, Request, check_installed, request
 from cli.options import Settings, Tenant
 from cli.progress import Display, Watch
 from cli.target import TwinTarget, open_directory
@@ -46,6 +46,7 @@ def run(
     Exit codes: 0 succeeded, 1 failed, 2 bad input, 3 partial. A command that is refused starts and writes nothing.
     """
     asked = request(workload, inputs, settings, tenant, name)
+    check_installed(workload)
     target = Path(os.path.abspath(folder.expanduser()))
     if target.exists() and not target.is_dir():
         raise BadInput(f"{target} is a file; name a folder with --out")

@@ -44,7 +44,7 @@ def up(
 def make_drop_folders(root: Path, tenant: str) -> dict[str, Path]:
     """A drop folder per workload, each with a README that says what to put there; workload -> folder."""
     folders = {}
-    for workload in registry.names():
+    for workload in registry.installed():
         folder = root / "drop" / tenant / workload
         folder.mkdir(parents=True, exist_ok=True)
         text = readme(workload, root, tenant)

@@ -6,6 +6,7 @@ import json
 import os
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from tilery.options import Options
@@ -39,6 +40,16 @@ def load(name: str) -> Workload[Any]:
     module, _, kind = known()[name].partition(":")
     workload: Workload[Any] = getattr(import_module(module), kind)()
     return workload
+
+
+def missing(name: str) -> list[str]:
+    """The modules that a workload needs and that are not installed here."""
+    return [module for module in load(name).needs if find_spec(module) is None]
+
+
+def installed() -> list[str]:
+    """The workloads that can run on this machine."""
+    return [name for name in names() if not missing(name)]
 
 
 def suffixes(name: str) -> tuple[str, ...]:

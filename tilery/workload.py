@@ -151,6 +151,8 @@ class Workload(ABC, Generic[O]):
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     """Lower-case file name endings that a drop may hold; others are refused."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Modules that its verbs import and that one machine may not have (its containers/NAME/requirements.txt)."""
     unit: ClassVar[str]
     """What `work` counts, in the plural: points, frames, pixels."""
     stages: ClassVar[Mapping[StageName, Stage]]

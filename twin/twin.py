@@ -100,7 +100,7 @@ class Twin:
     ) -> None:
         self.root = root.resolve()
         self.url = ""
-        self._workloads = tuple(registry.names() if workloads is None else workloads)
+        self._workloads = tuple(registry.installed() if workloads is None else workloads)
         self._port = port
         self._watch = watch
         self._on_event = on_event

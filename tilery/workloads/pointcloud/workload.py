@@ -16,6 +16,7 @@ class PointCloud(Workload[PointCloudOptions]):
 
     name = "pointcloud"
     suffixes = (".las", ".laz")
+    needs = ("numpy", "scipy", "laspy", "lazrs", "rasterio", "PIL")
     unit = "points"
     Options = PointCloudOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
