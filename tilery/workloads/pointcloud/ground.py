@@ -4,7 +4,8 @@ After Pingel, Clarke and McBride, "An improved simple morphological filter for t
 data", ISPRS Journal 77 (2013): a minimum surface, openings by growing disks, everything that an opening lowers by more than a
 slope allows is an object, and points near the surface of what remains are ground. Different here: every opening starts from
 the same surface (so the reach is twice the largest disk, not the sum of all), the tolerance grows with the slope of the
-terrain, voids are filled from a bounded neighbourhood, and every number that a label depends on is an integer.
+terrain, the edges of terraces and banks that sparse points leave ragged are kept or won back, voids are filled from a bounded
+neighbourhood, and every number that a label depends on is an integer.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Cells:
     window: int
     slope_radius: int
     fill: int
+    break_radius: int
+    link: int
     slope_mm: int
     low_mm: int
     threshold_mm: int
@@ -53,6 +56,8 @@ class Cells:
             window=cells(options.max_window_m),
             slope_radius=cells(options.slope_radius_m),
             fill=cells(options.fill_m),
+            break_radius=cells(options.break_radius_m),
+            link=cells(options.link_m),
             slope_mm=round(options.slope * MM_PER_M),
             low_mm=round(options.low_m * MM_PER_M),
             threshold_mm=round(options.threshold_m * MM_PER_M),
@@ -66,10 +71,11 @@ def halo_cells(options: GroundOptions) -> int:
     low_outliers = 2
     refill = cells.fill
     opening = 2 * cells.window
-    tolerance = cells.slope_radius + 1
+    tolerance = max(cells.slope_radius, cells.break_radius) + 1
+    link = cells.link
     last_fill = cells.fill
-    interpolation = 2
-    return first_fill + low_outliers + refill + opening + tolerance + last_fill + interpolation
+    smoothed_slope = 2
+    return first_fill + low_outliers + refill + opening + tolerance + link + last_fill + smoothed_slope
 
 
 def halo_m(options: GroundOptions) -> float:
@@ -97,7 +103,7 @@ def classify_ground(x: Any, y: Any, z: Any, core: Window, options: GroundOptions
     cell = window.cell_of(x, y, cells.cell_mm)
     minimum = lowest(cell, z, window.width * window.height).reshape(window.shape)
     terrain, low = ground_surface(minimum, options)
-    slope = slope_mm(terrain, cells.cell_mm)
+    slope = smooth(slope_mm(terrain, cells.cell_mm), 1)
 
     mine = xp.flatnonzero(core.contains(x, y, cells.cell_mm))
     for start in range(0, len(mine), BATCH_POINTS):
@@ -111,10 +117,11 @@ def label_points(x: Any, y: Any, z: Any, terrain: Any, slope: Any, low: Any, win
     xp, cells = module_of(z), Cells.of(options)
     cell = window.cell_of(x, y, cells.cell_mm)
     height = z - bilinear(terrain, x, y, window, cells.cell_mm)
-    allowed = cells.threshold_mm + round(options.threshold_slope * 1000) * slope.ravel()[cell].astype(xp.int64) // 1000
+    steepness = slope.ravel()[cell].astype(xp.int64)
+    allowed = cells.threshold_mm + round(options.threshold_slope * 1000) * steepness // 1000
     known = terrain.ravel()[cell] != VOID
     ground = known & (height <= allowed)
-    noise = low.ravel()[cell] & known & (height < -cells.low_mm)
+    noise = low.ravel()[cell] & known & (height < -cells.low_mm * (MM_PER_M + steepness) // MM_PER_M)
     return xp.where(noise, LOW_NOISE, xp.where(ground, GROUND, UNCLASSIFIED)).astype(xp.uint8)
 
 
@@ -126,7 +133,9 @@ def ground_surface(minimum: Any, options: GroundOptions) -> tuple[Any, Any]:
     lowest_points = xp.where(low, VOID, minimum)
     surface = fill.fill(lowest_points, cells.fill, one_sided=False)
     objects = object_cells(surface, options)
-    return fill.fill(xp.where(objects, VOID, lowest_points), cells.fill, one_sided=True), low
+    ground = (lowest_points != VOID) & ~objects
+    ground |= linked_cells(lowest_points, ground, options)
+    return fill.fill(xp.where(ground, lowest_points, VOID), cells.fill, one_sided=True), low
 
 
 def low_cells(surface: Any, low_mm: int) -> Any:
@@ -138,19 +147,71 @@ def low_cells(surface: Any, low_mm: int) -> Any:
 
 
 def object_cells(surface: Any, options: GroundOptions) -> Any:
-    """Cells (bool) that the opening by some disk lowers, from the next smaller one, by more than the slope tolerance."""
+    """Cells (bool) that the opening by some disk lowers, from the next smaller one, by more than the slope tolerance.
+
+    Beside steep terrain, cells that stick out of the opened surface by little are spared: where points are sparse, the edge of
+    a terrace is ragged, and the openings cut its teeth off.
+    """
     xp = module_of(surface)
     cells = Cells.of(options)
     opened = list(morphology.openings(surface, range(1, cells.window + 1)))
-    own = smooth(slope_mm(opened[-1], cells.cell_mm), cells.slope_radius)
+    slope = slope_mm(opened[-1], cells.cell_mm)
+    steepest = highest(slope, cells.break_radius).astype(xp.int64)
+    spared = xp.minimum(steepest * round(options.break_share * 1000) // 1000, round(options.break_m * MM_PER_M)).astype(
+        xp.int32
+    )
+    own = smooth(slope, cells.slope_radius)
     tolerance = xp.maximum(cells.slope_mm, (own.astype(xp.int64) * round(options.slope_share * 1000)) // 1000)
     tolerance = (tolerance * cells.cell_mm // MM_PER_M).astype(xp.int32)
     objects = xp.zeros(surface.shape, dtype=bool)
     before = surface
     for radius, after in enumerate(opened, start=1):
-        objects |= before - after > tolerance * xp.int32(radius)
+        objects |= (before - after > tolerance * xp.int32(radius)) & (surface - after > spared)
         before = after
     return objects
+
+
+def linked_cells(heights: Any, ground: Any, options: GroundOptions) -> Any:
+    """Cells (bool) with a height (int32 mm) that are no ground (bool) yet, but see enough ground around at their own height.
+
+    This wins back the edges of terraces: half of what lies around them is ground, as high as they are. Roofs and trees rise
+    above all ground near them.
+    """
+    xp, cells = module_of(heights), Cells.of(options)
+    reach, height_mm = cells.link, round(options.link_height_m * MM_PER_M)
+    per_cell = round(options.link_slope * cells.cell_mm)
+    lowest_of_all = xp.int32(morphology.LOWEST)
+    wide = xp.pad(xp.where(ground, heights, lowest_of_all), reach, constant_values=morphology.LOWEST)
+    top = highest(xp.where(ground, heights, lowest_of_all), reach).astype(xp.int64) + height_mm + reach * per_cell
+    candidates = xp.flatnonzero((~ground & (heights != VOID) & (heights <= top)).ravel())
+    linked = xp.zeros(heights.shape, dtype=bool)
+    row, column = candidates // heights.shape[1], candidates % heights.shape[1]
+    place = (row + reach) * wide.shape[1] + column + reach
+    own, around = heights.ravel()[candidates].astype(xp.int64), wide.ravel()
+    seen, level = (xp.zeros(len(candidates), dtype=xp.int64) for _ in range(2))
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            if not 0 < dy * dy + dx * dx <= reach * reach:
+                continue
+            other = around[place + (dy * wide.shape[1] + dx)]
+            seen += other != lowest_of_all
+            level += abs(own - other) <= height_mm + math.isqrt((dy * dy + dx * dx) * per_cell * per_cell)
+    enough = (level >= options.link_least) & (level * 1000 >= seen * round(options.link_share * 1000))
+    linked.ravel()[candidates[enough]] = True
+    return linked
+
+
+def highest(values: Any, radius: int) -> Any:
+    """Maximum over the square of cells within `radius`."""
+    xp = module_of(values)
+    best = values.copy()
+    for axis in (0, 1):
+        line = best.swapaxes(0, axis)
+        source = line.copy()
+        for step in range(1, min(radius, len(line) - 1) + 1):
+            xp.maximum(line[step:], source[:-step], out=line[step:])
+            xp.maximum(line[:-step], source[step:], out=line[:-step])
+    return best
 
 
 def slope_mm(surface: Any, cell_mm: int) -> Any:

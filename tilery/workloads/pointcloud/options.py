@@ -13,13 +13,25 @@ class GroundOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cell_m: float = Field(1.0, gt=0, description="Cell of the minimum surface (m).")
-    max_window_m: float = Field(18.0, gt=0, le=100, description="Radius of the largest opening (m): half the widest building.")
+    max_window_m: float = Field(20.0, gt=0, le=100, description="Radius of the largest opening (m): half the widest building.")
     slope: float = Field(0.15, gt=0, description="Rise over run that terrain is always allowed.")
-    slope_share: float = Field(0.5, ge=0, description="Share of the terrain's own slope that is allowed in addition to none.")
+    slope_share: float = Field(0.4, ge=0, description="Share of the terrain's own slope that is allowed in addition to none.")
     slope_radius_m: float = Field(8.0, gt=0, description="Radius over which that slope is averaged (m).")
-    threshold_m: float = Field(0.5, gt=0, description="Height above the surface up to which a point is ground (m).")
-    threshold_slope: float = Field(1.25, ge=0, description="Added to the threshold, times the slope of the surface (m).")
-    low_m: float = Field(5.0, gt=0, description="A cell this far (m) below all its neighbours is low noise.")
+    break_share: float = Field(
+        2.0, ge=0, description="Height (m) that a cell may stick out beside slope 1: sparse points on breaks."
+    )
+    break_m: float = Field(0.8, ge=0, description="The most (m) that it may stick out because of a slope beside it.")
+    break_radius_m: float = Field(4.0, gt=0, description="How far (m) that slope may be.")
+    link_m: float = Field(6.0, gt=0, description="How far (m) an object cell looks for ground at its own height.")
+    link_height_m: float = Field(0.1, ge=0, description="Difference (m) up to which ground is at its own height, ...")
+    link_slope: float = Field(0.1, ge=0, description="... growing with distance (rise over run).")
+    link_share: float = Field(
+        0.3, ge=0, le=1, description="Share of the ground around that must be, for the cell to be ground."
+    )
+    link_least: int = Field(5, ge=1, description="Cells of ground that must be.")
+    threshold_m: float = Field(0.3, gt=0, description="Height above the surface up to which a point is ground (m).")
+    threshold_slope: float = Field(1.6, ge=0, description="Added to the threshold, times the slope of the surface (m).")
+    low_m: float = Field(5.0, gt=0, description="A cell this far (m) below its neighbours is low noise; on slopes further.")
     fill_m: float = Field(15.0, gt=0, description="How far (m) voids look for ground.")
 
 
