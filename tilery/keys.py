@@ -11,6 +11,7 @@ READY = "_READY.json"
 TENANT = re.compile(r"[a-z0-9]{1,32}")
 WORKLOAD = re.compile(r"[a-z]{1,20}")
 ITEM = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 STAGES = ("tile", "process", "merge", "finish")
 
 
@@ -23,7 +24,7 @@ def check(key: str) -> str:
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise BadKey(f"the key {key!r} has an empty part, '.' or '..'; rename the object")
-    if any(ord(letter) < 32 or letter in "\\\x7f" for letter in key):
+    if _UNSAFE.search(key):
         raise BadKey(f"the key {key!r} has a control character or a backslash; rename the object")
     if len(key.encode()) > 1024:
         raise BadKey(f"the key {key[:60]!r}... is longer than 1,024 bytes; shorten the name")
