@@ -16,12 +16,18 @@ from tilery.workloads.features.merge import MODEL
 from tilery.workloads.features.options import FeaturesOptions
 from tilery.workloads.features.pca import Model
 from tilery.workloads.features.table import Row
+from tilery.workloads.features.threads import one_thread
 
 NOT_PROCESSED = "not_processed"
 
 
 def finish(work: Work[FeaturesOptions], item: Item) -> dict[str, Any]:
     """Write a part (ID.parquet), or the summary."""
+    with one_thread():
+        return _finish(work, item)
+
+
+def _finish(work: Work[FeaturesOptions], item: Item) -> dict[str, Any]:
     model = Model.decode(work.store.get(work.key("merge", MODEL)))
     done = work.finished("process")
     if item["id"] == lists.SUMMARY:

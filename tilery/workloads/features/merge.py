@@ -11,12 +11,18 @@ from tilery.workload import Item, Work
 from tilery.workloads.features import pca, table
 from tilery.workloads.features.moments import Moments, fold
 from tilery.workloads.features.options import FeaturesOptions
+from tilery.workloads.features.threads import one_thread
 
 MODEL = "model.npz"
 
 
 def merge(work: Work[FeaturesOptions], item: Item) -> dict[str, Any]:
     """Merge neighbours. The last one writes model.npz. Raises `BadInput` if no picture of the whole drop could be read."""
+    with one_thread():
+        return _merge(work, item)
+
+
+def _merge(work: Work[FeaturesOptions], item: Item) -> dict[str, Any]:
     values = item["values"]
     merged = {
         **values[0],

@@ -41,7 +41,8 @@ class Moments:
         step = other.mean - self.mean
         mean = self.mean + step * (other.n / n)
         comoments = self.comoments + other.comoments
-        comoments += np.outer(step, step * (self.n * (other.n / n)))
+        # the weight comes last: only so is the product symmetric to the bit, as its stored upper half says it is
+        comoments += np.outer(step, step) * (self.n * (other.n / n))
         return Moments(n, mean, comoments)
 
     def encode(self) -> bytes:

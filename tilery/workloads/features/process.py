@@ -20,6 +20,7 @@ from tilery.workloads.features.decoding import Unreadable
 from tilery.workloads.features.moments import Moments, fold
 from tilery.workloads.features.options import BLOCK, FeaturesOptions
 from tilery.workloads.features.table import Row
+from tilery.workloads.features.threads import one_thread
 
 Picture = tuple[Row, NDArray[np.uint8] | None]
 
@@ -55,7 +56,8 @@ def process(work: Work[FeaturesOptions], item: Item) -> dict[str, Any]:
     }
     if len(everything) > backbone.features:
         value["moments"] = work.out(f"{item['id']}.npy")
-        work.store.put(value["moments"], fold(Moments.of(block) for block in features).encode())
+        with one_thread():
+            work.store.put(value["moments"], fold(Moments.of(block) for block in features).encode())
     return value
 
 

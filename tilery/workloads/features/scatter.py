@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 PLOT_PX = 760
-LEGEND_PX = 300
+LEGEND_PX = 250
+LETTERS = 30
+"""Of a label in the legend."""
 MARGIN_PX = 46
 LINE_PX = 21
 SHOWN = 40
@@ -53,7 +55,7 @@ def scatter(points: NDArray[np.float64], labels: Sequence[str | None], title: st
         _legend(draw, shown, colours, len(counts) - len(shown))
     buffer = io.BytesIO()
     small = image.resize((width, PLOT_PX), Image.Resampling.BOX)
-    small.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    small.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -84,19 +86,16 @@ def _frame(draw: ImageDraw.ImageDraw, title: str, axes: tuple[str, str]) -> None
 
 
 def _legend(draw: ImageDraw.ImageDraw, shown: list[str], colours: dict[str, tuple[int, int, int]], more: int) -> None:
-    columns = 1 if len(shown) <= 30 else 2
-    letters = 34 if columns == 1 else 15
-    lines = -(-len(shown) // columns)
-    line = min(LINE_PX, (PLOT_PX - 2 * MARGIN_PX) // max(lines, 1)) * _OVER
+    line = min(LINE_PX, (PLOT_PX - 2 * MARGIN_PX) // (len(shown) + bool(more))) * _OVER
+    x = PLOT_PX * _OVER
     for number, label in enumerate(shown):
-        x = (PLOT_PX + (number // lines) * (LEGEND_PX // columns)) * _OVER
-        y = MARGIN_PX * _OVER + (number % lines) * line + line // 2
+        y = MARGIN_PX * _OVER + number * line + line // 2
         draw.ellipse((x - 5 * _OVER, y - 5 * _OVER, x + 5 * _OVER, y + 5 * _OVER), fill=colours[label])
-        text = label if len(label) <= letters else label[: letters - 1] + "…"
+        text = label if len(label) <= LETTERS else label[: LETTERS - 1] + "…"
         draw.text((x + 12 * _OVER, y), text, fill=INK, font=_font(13), anchor="lm")
     if more:
-        y = MARGIN_PX * _OVER + lines * line + line // 2
-        draw.text((PLOT_PX * _OVER, y), f"and {more:,} more, in grey", fill=SOFT, font=_font(13), anchor="lm")
+        y = MARGIN_PX * _OVER + len(shown) * line + line // 2
+        draw.text((x, y), f"and {more:,} more, in grey", fill=SOFT, font=_font(13), anchor="lm")
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NEIGHBOURS = 10
+NEIGHBOURS = 5
 _BLOCK = 512
 
 

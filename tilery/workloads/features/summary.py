@@ -89,10 +89,10 @@ def _plots(work: Work[FeaturesOptions], model: Model, scores: NDArray[np.float32
     plane[:, : min(2, scores.shape[1])] = scores[:, :2]
     shares = [f"{100 * share:.1f} % of the variance" for share in [*model.ratio[:2], 0.0][:2]]
     axes = (f"component 1, {shares[0]}", f"component 2, {shares[1]}")
-    work.store.put(work.out(PLOT_PCA), scatter(plane, labels, f"{work.run.dataset}: principal components", axes))
+    work.store.put(work.out(PLOT_PCA), scatter(plane, labels, "Principal components", axes))
     if len(scores) < LEAST:
         return [PLOT_PCA]
-    work.store.put(work.out(PLOT_TSNE), scatter(tsne(scores), labels, f"{work.run.dataset}: t-SNE", ("t-SNE 1", "t-SNE 2")))
+    work.store.put(work.out(PLOT_TSNE), scatter(tsne(scores), labels, "t-SNE", ("t-SNE 1", "t-SNE 2")))
     return [PLOT_PCA, PLOT_TSNE]
 
 
