@@ -14,7 +14,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make synth   write the CloudFormation templates to cdk.out"
 	@echo "make bench   measure, and refit the estimates in tilery/rates.json"
-	@echo "make smoke STACK=Tilery-dev-App   a real run on a real AWS account"
+	@echo "make smoke STACK=tilery-dev-app   a real run on a real AWS account"
 
 # What one machine needs to run drops: the twin and the point cloud.
 .venv/.run: twin/requirements.txt functions/requirements.txt containers/pointcloud/requirements.txt constraints.txt pyproject.toml

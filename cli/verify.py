@@ -27,7 +27,7 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="tilery-verify-") as folder:
         root = Path(folder)
         store = open_directory(root)
-        found = differences_of(store, _place(store, root, "input", before), _place(store, root, "product", after))
+        found = differences_of(store, show(store, root, "input", before), show(store, root, "product", after))
     if as_json:
         print_json({"equal": not found, "differences": found})
     elif found:
@@ -38,7 +38,7 @@ def verify(
     raise typer.Exit(1 if found else 0)
 
 
-def _place(store: Store, root: Path, side: str, path: Path) -> Source:
+def show(store: Store, root: Path, side: str, path: Path) -> Source:
     """Show a local file to the library as an object of a store."""
     if not path.is_file():
         raise BadInput(f"there is no file {path}; check the path")
