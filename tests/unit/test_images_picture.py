@@ -86,7 +86,7 @@ def test_the_pieces_of_a_split_are_the_whole_picture(width: int, height: int, co
     image = pyvips.Image.new_from_memory(whole.tobytes(), width, height, 1, "uchar")
     pieces = [
         np.frombuffer(piece.image.write_to_memory(), np.uint8).reshape(piece.image.height, piece.image.width)
-        for piece in pixels.split(pixels.Piece(image), Split(columns=columns, rows=rows))
+        for piece in pixels.split(pixels.Piece.of(image), Split(columns=columns, rows=rows))
     ]
     lines = [np.hstack(pieces[start : start + columns]) for start in range(0, len(pieces), columns)]
     assert np.array_equal(np.vstack(lines).reshape(whole.shape), whole)

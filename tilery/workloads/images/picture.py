@@ -98,7 +98,7 @@ def _written(
     frame = f"f{page + 1:04d}" if facts.frames > 1 and options.frames == "all" else ""
     made = []
     for piece in pixels.apply(upright_srgb(image, facts), operations, options.max_megapixels):
-        side = max(piece.image.width, piece.image.height)
+        side = max(piece.width, piece.height)
         if output == "webp" and side > WEBP_SIDE:
             raise Refused("encode", f"a result of {side:,} pixels does not fit webp (at most {WEBP_SIDE:,} a side)")
         label = "_".join(part for part in (frame, piece.label) if part)
@@ -107,8 +107,8 @@ def _written(
         made.append(
             {
                 "file": file,
-                "width": piece.image.width,
-                "height": piece.image.height,
+                "width": piece.width,
+                "height": piece.height,
                 "bytes": saved.bytes,
                 "sha256": saved.sha256,
             }

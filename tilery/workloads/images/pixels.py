@@ -6,7 +6,8 @@ Every operation is checked against the size of the picture it gets, so that what
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pyvips
@@ -45,17 +46,24 @@ class Piece:
     """One picture on its way, and which piece of the source it is (`1-2` is row 1, column 2; splits of splits join by `_`)."""
 
     image: pyvips.Image
-    label: str = ""
+    label: str
+    width: int
+    height: int
+    """Known once: to ask libvips for a property costs as much as a small operation."""
+
+    @classmethod
+    def of(cls, image: pyvips.Image, label: str = "") -> Piece:
+        return cls(image, label, image.width, image.height)
 
 
 def apply(image: pyvips.Image, operations: list[Operation], max_megapixels: float) -> list[Piece]:
     """The pieces after all operations, lazily. Raises `Refused` naming the operation that cannot be done."""
-    pieces = [Piece(image)]
+    pieces = [Piece.of(image)]
     for number, operation in enumerate(operations, 1):
         try:
             pieces = _step(pieces, operation)
             for piece in pieces:
-                _sane(piece.image, max_megapixels)
+                _sane(piece, max_megapixels)
         except Impossible as reason:
             raise Refused("operation", f"operation {number} ({operation.name}): {reason}") from None
         if len(pieces) > MAX_PIECES:
@@ -75,10 +83,10 @@ class Impossible(Exception):
     """The picture does not allow the operation; the sentence says why."""
 
 
-def _sane(image: pyvips.Image, max_megapixels: float) -> None:
-    if image.width > MAX_SIDE or image.height > MAX_SIDE or image.width * image.height > max_megapixels * 1e6:
+def _sane(piece: Piece, max_megapixels: float) -> None:
+    if piece.width > MAX_SIDE or piece.height > MAX_SIDE or piece.width * piece.height > max_megapixels * 1e6:
         raise Impossible(
-            f"makes a picture of {image.width} x {image.height} pixels;"
+            f"makes a picture of {piece.width} x {piece.height} pixels;"
             f" at most {MAX_SIDE:,} a side and {max_megapixels:g} megapixels"
         )
 
@@ -95,7 +103,7 @@ def _step(pieces: list[Piece], operation: Operation) -> list[Piece]:
         margin = int(2.5 * operation.radius) + 2
         strips = [pieces[start : start + STRIP] for start in range(0, len(pieces), STRIP)]
         return [after for strip in strips for after in _side_by_side(strip, margin, change)]
-    return [Piece(change(piece.image), piece.label) for piece in pieces]
+    return [Piece.of(change(piece.image), piece.label) for piece in pieces]
 
 
 def _side_by_side(pieces: list[Piece], margin: int, change: Change) -> list[Piece]:
@@ -103,30 +111,31 @@ def _side_by_side(pieces: list[Piece], margin: int, change: Change) -> list[Piec
 
     The same pixels as one by one (tested); to set up a filter costs libvips as much as to run it on 100 x 100 pixels.
     """
-    width = max(piece.image.width for piece in pieces)
-    height = max(piece.image.height for piece in pieces)
+    width = max(piece.width for piece in pieces)
+    height = max(piece.height for piece in pieces)
     framed = (width + 2 * margin) * (height + 2 * margin)
     if len(pieces) == 1 or framed * len(pieces) > STRIP_PIXELS or framed > 4 * width * height:
-        return [Piece(change(piece.image), piece.label) for piece in pieces]
+        return [Piece.of(change(piece.image), piece.label) for piece in pieces]
     frames = [piece.image.embed(margin, margin, width + 2 * margin, height + 2 * margin, extend="copy") for piece in pieces]
     strip = change(pyvips.Image.arrayjoin(frames, across=1)).copy_memory()
+    step = height + 2 * margin
     return [
-        Piece(strip.crop(margin, margin + row * (height + 2 * margin), piece.image.width, piece.image.height), piece.label)
+        replace(piece, image=strip.crop(margin, margin + row * step, piece.width, piece.height))
         for row, piece in enumerate(pieces)
     ]
 
 
 def split(piece: Piece, how: Split) -> list[Piece]:
-    image = solid(piece.image)
-    xs = _edges(image.width, how.tile_width, how.columns, "wide", "columns")
-    ys = _edges(image.height, how.tile_height, how.rows, "high", "rows")
+    xs = _edges(piece.width, how.tile_width, how.columns, "wide", "columns")
+    ys = _edges(piece.height, how.tile_height, how.rows, "high", "rows")
     if (len(xs) - 1) * (len(ys) - 1) > MAX_PIECES:
         raise Impossible(f"makes {(len(xs) - 1) * (len(ys) - 1):,} pieces; at most {MAX_PIECES:,} are allowed")
+    image = solid(piece.image)
     before = f"{piece.label}_" if piece.label else ""
     return [
-        Piece(image.crop(xs[x], ys[y], xs[x + 1] - xs[x], ys[y + 1] - ys[y]), f"{before}{y + 1}-{x + 1}")
-        for y in range(len(ys) - 1)
-        for x in range(len(xs) - 1)
+        Piece(image.crop(left, top, right - left, bottom - top), f"{before}{row}-{column}", right - left, bottom - top)
+        for row, (top, bottom) in enumerate(pairwise(ys), 1)
+        for column, (left, right) in enumerate(pairwise(xs), 1)
     ]
 
 
@@ -140,8 +149,9 @@ def _edges(side: int, tile: int | None, count: int, adjective: str, noun: str) -
 
 
 def resize(image: pyvips.Image, how: Resize) -> pyvips.Image:
-    width, height, cut = _target(how, image.width, image.height)
-    if (width, height) != (image.width, image.height):
+    before = (image.width, image.height)
+    width, height, cut = _target(how, *before)
+    if (width, height) != before:
         image = _with_alpha(image, lambda flat: flat.resize(width / flat.width, vscale=height / flat.height, kernel="lanczos3"))
         if (image.width, image.height) != (width, height):
             image = image.gravity("centre", width, height, extend="copy")
