@@ -15,6 +15,7 @@ from cli.control import pause, redo, redrive, resume, stop
 from cli.drop import drop
 from cli.get import get
 from cli.logs import logs
+from cli.plan import plan
 from cli.run import run
 from cli.runs import runs, show
 from cli.text import err
@@ -44,7 +45,7 @@ def options(
 
 HERE = "On this machine"
 BOTH = "The twin (--root DIR) or AWS (--stack NAME)"
-on_this_machine: tuple[Callable[..., None], ...] = (run, up, verify)
+on_this_machine: tuple[Callable[..., None], ...] = (run, up, verify, plan)
 on_both: tuple[Callable[..., None], ...] = (drop, get, runs, show, logs, stop, redrive, redo, pause, resume)
 for command in on_this_machine:
     app.command(rich_help_panel=HERE)(command)

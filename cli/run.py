@@ -83,13 +83,15 @@ async def _run(asked: Request, folder: Path) -> tuple[products.Ended, Path]:
 
 async def _follow(twin: Twin, store: Store, asked: Request, key: str, run_id: str, display: Display) -> None:
     """Drop, and show progress until the run has ended and, if it failed, is explained."""
-    from twin.twin import Ignored
+    from twin.twin import ENDED_BADLY, Ignored
 
     answer = await twin.drop(key)
     if isinstance(answer, Ignored):
         raise BadInput(f"the drop was ignored: {answer.why}")
     if not answer.new:
         display.note("going on with the unfinished run in this folder")
+        if twin.engine.describe(answer.execution_arn).status in ENDED_BADLY:  # nobody wrote down why, or nobody saw it
+            await twin.redrive(run_id)
     target = TwinTarget(Path(twin.root))
     watch = Watch(target.stepfunctions, store, target.execution_arn(asked.workload, run_id), asked.tenant, run_id)
     looking = asyncio.create_task(_look(watch, display))

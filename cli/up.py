@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,7 @@ from rich.table import Table
 
 from cli.inputs import check_tenant
 from cli.options import Root, Tenant
-from cli.target import TwinTarget, twin_root
+from cli.target import TwinTarget, open_directory, twin_root
 from cli.text import err, out, short
 from tilery import registry
 from tilery.outcomes import BadInput
@@ -30,6 +32,9 @@ def up(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port of the Step Functions API; 0 takes a free one.")
     ] = 0,
+    front_port: Annotated[
+        int, typer.Option("--front-port", min=0, max=65535, help="Port of the HTTP front for pictures; 0 takes a free one.")
+    ] = 0,
 ) -> None:
     """Start the twin with a watched drop folder. Put files in it; ctrl-C stops, and the next start goes on from there."""
     check_tenant(tenant)
@@ -38,7 +43,7 @@ def up(
     if running:
         raise BadInput(f"a twin runs in {folder} already, at {running}; use it, or choose another folder with --root")
     folders = make_drop_folders(folder, tenant)
-    asyncio.run(_serve(folder, folders, port))
+    asyncio.run(_serve(folder, folders, port, tenant, front_port))
 
 
 def make_drop_folders(root: Path, tenant: str) -> dict[str, Path]:
@@ -82,7 +87,7 @@ See `tilery runs --root {root}`.
 """
 
 
-async def _serve(root: Path, folders: dict[str, Path], port: int) -> None:
+async def _serve(root: Path, folders: dict[str, Path], port: int, tenant: str, front_port: int) -> None:
     from twin.twin import Twin
 
     console = err()
@@ -91,18 +96,33 @@ async def _serve(root: Path, folders: dict[str, Path], port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with Twin(root, watch=True, port=port, on_event=lambda event: console.print(say(event, root), markup=False)) as twin:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        for workload, folder in folders.items():
-            table.add_row(f"drop {workload}", str(folder))
-        table.add_row("results", str(root / "results"))
-        table.add_row("API", twin.url)
-        shown = out()
-        shown.print(table)
-        shown.print("Put files into a drop folder. Ctrl-C stops; the next start goes on from there.")
-        await stopped.wait()
+        with _front(root, tenant, front_port, folders) as pictures:
+            table = Table(box=None, show_header=False, pad_edge=False)
+            table.add_column(style="dim", no_wrap=True)
+            table.add_column(overflow="fold")
+            for workload, folder in folders.items():
+                table.add_row(f"drop {workload}", str(folder))
+            table.add_row("results", str(root / "results"))
+            table.add_row("API", twin.url)
+            if pictures:
+                table.add_row("pictures", f"POST {pictures}/process")
+            shown = out()
+            shown.print(table)
+            shown.print("Put files into a drop folder. Ctrl-C stops; the next start goes on from there.")
+            await stopped.wait()
     console.print("Stopped. Runs that were going on continue with the next `tilery up`.")
+
+
+@contextlib.contextmanager
+def _front(root: Path, tenant: str, port: int, folders: dict[str, Path]) -> Iterator[str]:
+    """The HTTP front for pictures, where that workload is installed; its address."""
+    from cli.front import WORKLOAD, Front
+
+    if WORKLOAD not in folders:
+        yield ""
+        return
+    with Front(open_directory(root), tenant, port) as front:
+        yield front.url
 
 
 def say(event: TwinEvent, root: Path) -> str:

@@ -1,0 +1,100 @@
+"""The HTTP front for pictures, with real requests to a real twin."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from cli.front import Front
+from tilery.store.directory import DirectoryStore
+from twin.twin import Twin
+
+pytest.importorskip("pyvips")
+
+BOUNDARY = "----tilery"
+
+
+def picture(width: int = 64, height: int = 48) -> bytes:
+    data = io.BytesIO()
+    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(data, "PNG")
+    return data.getvalue()
+
+
+def form(fields: dict[str, str], files: dict[str, bytes]) -> bytes:
+    body = b""
+    for name, value in fields.items():
+        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+    for name, data in files.items():
+        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'.encode()
+        body += b"Content-Type: application/octet-stream\r\n\r\n" + data + b"\r\n"
+    return body + f"--{BOUNDARY}--\r\n".encode()
+
+
+class Client:
+    def __init__(self, url: str) -> None:
+        self.place = url.removeprefix("http://")
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.place, timeout=60)
+        connection.request(method, path, body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", **headers})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    def process(self, fields: dict[str, str], files: dict[str, bytes]) -> tuple[int, Any]:
+        status, body = self.ask("POST", "/process", form(fields, files))
+        return status, json.loads(body)
+
+
+def with_front(root: Path, act: Callable[[Client], None]) -> None:
+    async def live() -> None:
+        (root / "drop" / "local" / "images").mkdir(parents=True)
+        async with Twin(root, workloads=["images"], watch=True):
+            with Front(DirectoryStore(root), "local") as front:
+                await asyncio.to_thread(act, Client(front.url))
+
+    asyncio.run(live())
+
+
+def test_posted_pictures_come_back_with_their_results(tmp_path: Path) -> None:
+    def act(client: Client) -> None:
+        actions = json.dumps([["resize", "32x24"], ["split", True]])
+        status, answer = client.process({"actions": actions, "output": "png"}, {"a b.png": picture()})
+        assert (status, answer["status"]) == (200, "SUCCEEDED"), answer
+        pieces = [product for product in answer["products"] if product["kind"] == "pictures"]
+        assert len(pieces) == 4
+        status, data = client.ask("GET", pieces[0]["url"])
+        assert status == 200
+        assert Image.open(io.BytesIO(data)).size == (16, 12)
+
+    with_front(tmp_path / "root", act)
+
+
+def test_every_wrong_request_gets_a_reason_and_never_a_bare_500(tmp_path: Path) -> None:
+    def act(client: Client) -> None:
+        cases: list[tuple[int, str, dict[str, str], dict[str, bytes]]] = [
+            (400, "there is no file", {"actions": "[]"}, {}),
+            (400, "fly", {"actions": '[["fly", 1]]'}, {"a.png": picture()}),
+            (400, "unknown option 'colour'", {"colour": "1"}, {"a.png": picture()}),
+            (400, "'..'", {"actions": "[]"}, {"../a.png": picture()}),
+        ]
+        for expected, reason, fields, files in cases:
+            status, answer = client.process(fields, files)
+            assert status == expected, answer
+            assert reason in answer["error"]
+        status, answer = client.process({"actions": "[]"}, {"a.exe": b"MZ", "b.png": picture()})
+        assert (status, answer["counts"]["errors"]) == (200, 1), "one bad picture does not fail the others"
+        assert client.ask("POST", "/elsewhere", b"")[0] == 404
+        assert client.ask("POST", "/process", b"{}", **{"Content-Type": "application/json"})[0] == 400
+        assert client.ask("POST", "/process", form({}, {"a.png": b"x"}), Origin="http://evil.example")[0] == 403
+        assert client.ask("GET", "/static/../../etc/passwd")[0] == 404
+        assert client.ask("GET", "/static/0000/run.json")[0] == 404
+
+    with_front(tmp_path / "root", act)
