@@ -7,6 +7,7 @@ is also in memory. Requests that AWS would refuse raise twin.faults.ApiError wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tilery.store.disk import DiskFull
 from twin import journal as journals
 from twin.distributed import load_map_run
 from twin.executions import ARN, ExecutionInfo, Kind, arn_of, children_of, info_from_journal, load_header
@@ -200,12 +202,15 @@ class Engine:
             run = self._reopen(arn)
             self._live[arn] = run
             run.task = asyncio.get_running_loop().create_task(self._drive(run))
+            run.task.add_done_callback(_seen)
         return arns
 
     async def wait(self, arn: str) -> ExecutionInfo:
-        """The execution once it has ended."""
+        """The execution once it has ended. Raises `DiskFull` for one that stands still because its journal has no room."""
         if (run := self._live.get(arn)) is not None and run.task is not None:
             await asyncio.wait({run.task})
+            if not run.task.cancelled() and isinstance(stuck := run.task.exception(), DiskFull):
+                raise stuck
         return self.describe(arn)
 
     async def close(self) -> None:
@@ -294,7 +299,7 @@ class Engine:
         """ListExecutions of a map run: its children, by item number."""
         path = self._map_run_path(arn)
         if live := self.services.map_runs.get(arn):
-            live.journal.flush()
+            _flushed(live.journal)
         return list(children_of(path).values())
 
     # -- task tokens
@@ -365,9 +370,9 @@ class Engine:
 
     def _flush(self, arn: str) -> None:
         if run := self._live.get(arn):
-            run.execution.journal.flush()
+            _flushed(run.execution.journal)
         for live in self.services.map_runs.values():
-            live.journal.flush()
+            _flushed(live.journal)
 
     def _open(self, arn: str, name: str, machine: Machine) -> Run:
         path = self._path(arn)
@@ -386,6 +391,7 @@ class Engine:
     def _launch(self, run: Run) -> ExecutionInfo:
         self._live[run.execution.arn] = run
         run.task = asyncio.get_running_loop().create_task(self._drive(run))
+        run.task.add_done_callback(_seen)
         info = self._info_of(run)
         self._announce(info)
         return info
@@ -412,6 +418,9 @@ class Engine:
                 raise
             error, cause = run.stop_reason
             self._finish(run, "ExecutionAborted", error=error, cause=cause)
+        except DiskFull as full:
+            _log.error("%s stands still: %s", run.execution.name, full)
+            raise
         except Exception as error:  # a defect of the engine or an integration must end the execution, not hang whoever waits
             _log.exception("The execution %s ended by an unexpected error", run.execution.arn)
             self._finish(run, "ExecutionFailed", error="States.Runtime", cause=f"{type(error).__name__}: {error}")
@@ -457,3 +466,15 @@ class Engine:
         if child is None:
             raise ExecutionDoesNotExist(f"There is no execution '{arn}'.")
         return child
+
+
+def _flushed(journal: Journal) -> None:
+    """What is known is in the file, as far as there is room: whoever only reads is not told that there is none."""
+    with contextlib.suppress(DiskFull):
+        journal.flush()
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Look at how a task ended: what it raised was logged, and is raised again to whoever waits for it."""
+    if not task.cancelled():
+        task.exception()

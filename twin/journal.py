@@ -7,12 +7,14 @@ lines without parsing them. The journal is the only truth: describe, history, re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tilery.store.disk import DiskFull, room_on
 from twin.integrations import Json
 
 Record = dict[str, Json]
@@ -30,6 +32,7 @@ class Journal:
         self._lines: list[str] = []
         self._file: BinaryIO | None = path.open("ab", buffering=0)
         self._sync_timer: asyncio.TimerHandle | None = None
+        self._full = False
         if (end := _end_of_whole_lines(path)) != path.stat().st_size:
             os.truncate(path, end)
 
@@ -38,18 +41,22 @@ class Journal:
         self._lines.append(json.dumps(record, separators=(",", ":"), ensure_ascii=False))
 
     def flush(self) -> None:
-        """Hand all records to the operating system."""
+        """Hand all records to the operating system. Raises `DiskFull`, then and ever after: a record that followed a torn or a
+        lost one would tell a history that never was."""
+        if self._full:
+            raise self._no_room()
         if self._lines and self._file is not None:
             data = ("\n".join(self._lines) + "\n").encode()
             self._lines.clear()
-            while data:
-                data = data[self._file.write(data) :]
+            with self._room():
+                while data:
+                    data = data[self._file.write(data) :]
 
     def flush_soon_synced(self) -> None:
         """Flush, and sync to disk within SYNC_EVERY_S, one sync for all results of that time."""
         self.flush()
         if self._sync_timer is None:
-            self._sync_timer = asyncio.get_running_loop().call_later(SYNC_EVERY_S, self.sync)
+            self._sync_timer = asyncio.get_running_loop().call_later(SYNC_EVERY_S, self._sync_later)
 
     def sync(self) -> None:
         """Flush and force the file to disk."""
@@ -58,13 +65,34 @@ class Journal:
             self._sync_timer.cancel()
             self._sync_timer = None
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            with self._room():
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Sync and close; a full disk, which whoever wrote last was told of, does not keep it open."""
         if self._file is not None:
-            self.sync()
+            with contextlib.suppress(DiskFull):
+                self.sync()
             self._file.close()
             self._file = None
+
+    def _sync_later(self) -> None:
+        with contextlib.suppress(DiskFull):  # the next flush says so
+            self.sync()
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            with room_on(self.path):
+                yield
+        except DiskFull:
+            self._full = True
+            raise self._no_room() from None
+
+    def _no_room(self) -> DiskFull:
+        return DiskFull(
+            f"the disk that holds {self.path.parent} is full; make room and start again: the run goes on from there"
+        )
 
 
 def read(path: Path, containing: bytes = b"") -> Iterator[Record]:
