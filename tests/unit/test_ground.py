@@ -56,7 +56,7 @@ def tiled(points: Points, options: GroundOptions, side: int, origin: tuple[int, 
     return labels
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10_000), st.integers(11, 70), st.tuples(st.integers(-30, 30), st.integers(-30, 30)))
 def test_tiles_of_any_size_origin_and_order_give_the_labels_of_the_whole(seed: int, side: int, origin: tuple[int, int]) -> None:
     points, _ = scene(seed)
@@ -66,10 +66,94 @@ def test_tiles_of_any_size_origin_and_order_give_the_labels_of_the_whole(seed: i
     assert (labels == whole(points, SMALL)[order]).all()
 
 
-def test_a_clearly_smaller_halo_is_not_enough() -> None:
-    points, _ = scene(3)
-    labels = tiled(points, SMALL, 7, (0, 0), halo=3)
-    assert (labels != whole(points, SMALL)).any()
+def rough(seed: int, metres: int = 70, count: int = 1200) -> Points:
+    """Sparse points on breaks, steps and pits: every step of the filter has something to do nearly everywhere."""
+    random = np.random.default_rng(seed)
+    x, y = random.uniform(-metres / 2, metres / 2, (2, count))
+    z = random.choice([0, 0.4, 1.5, 4, 9], count) * random.random(count) + 0.3 * x * (np.sin(y / 9) > 0)
+    z[random.random(count) < 0.05] -= 12
+    x, y, z = (np.floor(values * 1000).astype(np.int64) for values in (x, y, z))
+    return x, y, z.astype(np.int32)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 10_000), st.integers(9, 40), st.tuples(st.integers(-30, 30), st.integers(-30, 30)))
+def test_tiles_of_rough_sparse_points_give_the_labels_of_the_whole(seed: int, side: int, origin: tuple[int, int]) -> None:
+    points = rough(seed)
+    assert (tiled(points, SMALL, side, origin, ground.halo_cells(SMALL)) == whole(points, SMALL)).all()
+
+
+def domino(window: int, fill: int, rise: int) -> Points:
+    """A row of points along x of which the last decides over the label of the second, as far away as can be.
+
+    The second stands in the first's cell (a third beside them keeps it from being low noise), on a slope to a plateau whose
+    first cell is `fill` further on. The plateau is ground if a disk of `window` fits on it. Whether it fits depends on the
+    void cell at the plateau's end, filled from a low cell `fill` further on, unless that is low noise. Whether it is depends
+    on the void two cells on, filled from the last point.
+    """
+    plateau = 1 + fill
+    end = plateau + 2 * window
+    pit, last = end + fill, end + fill + 2 + fill
+    top = (fill + 1) * rise
+    bottom = top - 3 * top
+    column = [0, 0, -1, *range(plateau, end), pit, pit + 1, last]
+    height = [0, 0.4 * rise, 0, *[top] * (2 * window), bottom, bottom, bottom + 20 * (fill + 1)]
+    x = np.array(column, dtype=np.int64) * 1000 + 500
+    x[1] += 450
+    return x, np.full(len(x), 500, dtype=np.int64), (np.array(height) * 1000).astype(np.int32)
+
+
+@pytest.mark.parametrize(("window", "fill", "rise"), [(6, 5, 6), (3, 8, 4), (18, 15, 18), (20, 15, 30), (25, 4, 20)])
+@pytest.mark.parametrize("turn", range(4))
+def test_the_halo_is_enough_and_one_smaller_by_five_cells_is_not(window: int, fill: int, rise: int, turn: int) -> None:
+    options = GroundOptions(
+        max_window_m=window, fill_m=fill, slope_share=0, slope_radius_m=1, break_radius_m=1, link_m=1, link_least=9
+    )
+    x, y, z = domino(window, fill, rise)
+    x, y = [(x, y), (-x, y), (y, x), (y, -x)][turn]
+    first = grid.bounds(x[:2], y[:2], 1000)
+    right = whole((x, y, z), options)[1]
+
+    def label(halo: int) -> int:
+        near = first.grow(halo).contains(x, y, 1000)
+        return int(ground.classify_ground(x[near], y[near], z[near], first, options)[1])
+
+    assert label(ground.halo_cells(options)) == right == ground.GROUND
+    assert label(ground.halo_cells(options) - 5) == ground.UNCLASSIFIED
+
+
+def test_the_slope_averaged_around_a_cell_counts_as_far_as_the_halo_says_and_no_further() -> None:
+    """A bump is an object unless a wall stands near enough to raise the mean slope around it."""
+    options = GroundOptions(max_window_m=2, slope_radius_m=7, break_radius_m=1, slope_share=1)
+    flat = np.zeros((41, 41), dtype=np.int32)
+    flat[20, 20] = 155
+    assert ground.object_cells(flat, options)[20, 20]
+    spared = [step for step in range(6, 21) if not ground.object_cells(_wall(flat, step), options)[20, 20]]
+    assert max(spared) == 7 + 1
+
+
+def _wall(surface: npt.NDArray[np.int32], step: int) -> npt.NDArray[np.int32]:
+    walled = surface.copy()
+    walled[:, 20 + step :] = 100_000
+    return walled
+
+
+def test_ground_at_its_own_height_wins_a_cell_back_from_as_far_as_it_may_be() -> None:
+    options = GroundOptions(link_m=6, link_least=2)
+    for distance, won in ((5, True), (6, True), (7, False)):
+        heights = np.full((31, 31), grid.VOID, dtype=np.int32)
+        heights[15, 15] = heights[15, 15 + distance] = heights[15, 15 - distance] = 3000
+        level = heights != grid.VOID
+        level[15, 15] = False
+        assert bool(ground.linked_cells(heights, level, options)[15, 15]) == won
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cropping_to_the_points_changes_no_label(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = rough(seed, metres=40, count=300)
+    cropped = whole(points, SMALL)
+    monkeypatch.setattr(ground, "EDGE_CELLS", 10_000)
+    assert (whole(points, SMALL) == cropped).all()
 
 
 def test_ground_of_a_known_scene_is_found() -> None:
@@ -83,11 +167,15 @@ def test_a_point_far_below_is_low_noise() -> None:
     assert (labels[points[2] < 270_000 + 10_000] == ground.LOW_NOISE).mean() > 0.9
 
 
-@pytest.mark.parametrize(("side", "origin"), [(64, (0, 0)), (101, (17, -40))])
-def test_real_points_in_feet_are_labelled_the_same_in_tiles(side: int, origin: tuple[int, int]) -> None:
+@pytest.mark.parametrize("side", [64, 101, 256])
+@pytest.mark.parametrize("origin", [(0, 0), (17, -40)])
+def test_real_points_in_feet_are_labelled_the_same_in_tiles_in_any_order(side: int, origin: tuple[int, int]) -> None:
     points, _ = read(autzen_trim(), 0.3048)
     options = GroundOptions()
-    assert (tiled(points, options, side, origin, ground.halo_cells(options)) == whole(points, options)).all()
+    order = np.random.default_rng(side).permutation(len(points[0]))
+    shuffled = (points[0][order], points[1][order], points[2][order])
+    labels = tiled(shuffled, options, side, origin, ground.halo_cells(options))
+    assert (labels == whole(points, options)[order]).all()
 
 
 def test_reference_samples_reach_their_kappa_whole_and_tiled() -> None:
