@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Reader:
         ]
 
     def _values(self, scene: Scene, bands: dict[str, Read], quality: Read | None) -> tuple[NDArray[Any], Flags]:
-        valid = np.logical_and.reduce([there for _, there in bands.values()])
+        valid = reduce(np.logical_and, [there for _, there in bands.values()])
         if quality and self.options.mask:
             valid &= quality[1] & clear(quality[0], self.options.mask.rule())
         first = next(iter(scene.layers.values()))
