@@ -27,8 +27,8 @@ class Settings:
     tenants: tuple[str, ...] = ("demo",)
     """Tenants with an equal fair share of every queue; others may drop too and get the default share."""
     network: Network = "public"
-    """public: workers get a public address and no inbound rule (no standing cost); endpoints: no way out, about 88 dollars a
-    month for two zones; nat: private subnets behind one gateway, about 33 dollars a month and traffic."""
+    """public: workers get a public address and no inbound rule (no standing cost); endpoints: no way out, about 58 dollars a
+    month (102 with GPU lanes); nat: private subnets behind one gateway, about 37 dollars a month and traffic."""
     gpu: bool = False
     gpu_large: bool = False
     fargate_max_vcpus: int = 64
