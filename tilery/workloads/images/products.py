@@ -9,6 +9,7 @@ from tilery.report import Figure, FileLink, Picture, Report, size
 from tilery.run import Product
 from tilery.store.port import Span
 from tilery.workload import Publication, Published
+from tilery.workloads.images.operations import parse
 from tilery.workloads.images.options import ImagesOptions
 
 WRITERS = 16
@@ -67,7 +68,8 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
     record, work = publication.record, publication.work
     made = summary["pictures"] - summary["errors"]
     engines = ", ".join(f"{count:,} by {name}" for name, count in sorted(summary["engines"].items()))
-    steps = [[number, name, _said(argument)] for number, (name, argument) in enumerate(work.options.operations, 1)]
+    operations = enumerate(parse(work.options.operations), 1)
+    steps = [[number, operation.name, _said(operation.model_dump(exclude_none=True))] for number, operation in operations]
     report = Report(record["dataset"], "pictures", record["status"]).holes(record.get("missing", []))
     report.figures(
         [
@@ -97,7 +99,5 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
     return report.html()
 
 
-def _said(argument: Any) -> str:
-    if not isinstance(argument, dict):
-        return "defaults"
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in argument.items())
+def _said(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in parameters.items())

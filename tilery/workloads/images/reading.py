@@ -93,7 +93,8 @@ def with_pillow(path: Path, max_megapixels: float, page: int = 0) -> tuple[pyvip
                     frames=int(getattr(opened, "n_frames", 1)),
                     engine="pillow",
                 )
-                check_size(facts.width, facts.height, min(max_megapixels, PILLOW_MEGAPIXELS))
+                check_size(facts.width, facts.height, max_megapixels)
+                check_size(facts.width, facts.height, PILLOW_MEGAPIXELS, " where libvips cannot read a file")
                 if page:
                     opened.seek(page)
                 opened.load()
@@ -150,12 +151,12 @@ def solid(image: pyvips.Image) -> pyvips.Image:
     return stored
 
 
-def check_size(width: int, height: int, max_megapixels: float) -> None:
+def check_size(width: int, height: int, max_megapixels: float, where: str = "") -> None:
     megapixels = width * height / 1e6
     if megapixels > max_megapixels:
         raise Refused(
             "too_large",
-            f"it has {width} x {height} pixels ({megapixels:.0f} megapixels), more than the {max_megapixels:g} allowed",
+            f"it has {width} x {height} pixels ({megapixels:.0f} megapixels), more than the {max_megapixels:g} allowed{where}",
         )
     if width < 1 or height < 1:
         raise Refused("damaged", f"its header says {width} x {height} pixels")
