@@ -1,8 +1,9 @@
 """A scripted run on a real account: `make smoke STACK=tilery-dev-app`.
 
-Uploads a real point cloud to the stack's drop bucket, waits for its run, downloads and checks every product, then uploads a
-file that is cut off and checks that the run fails with a sentence. Prints a table; exit code 0 all well, 1 something is not,
-2 the stack cannot be used. It costs a few cents. What it uploaded and what came of it stays in the buckets (tenant `smoke`).
+Uploads a real point cloud to the stack's drop bucket, waits for its run, downloads and checks every product; does it again in
+shards on Batch and compares; then uploads a file that is cut off and checks that the run fails with a sentence. Prints a table;
+exit code 0 all well, 1 something is not, 2 the stack cannot be used. It costs a few cents. What it uploaded and what came of it
+stays in the buckets (tenant `smoke`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import json
 import sys
 import tempfile
 import time
@@ -35,6 +37,8 @@ from tilery.store.directory import DirectoryStore
 
 WORKLOAD = "pointcloud"
 KINDS = {"classified", "dtm", "hillshade", "report"}
+SHARDED = {"lane": "fargate", "tile_area_km2": 0.2, "shard_mib": 0.2}
+"""A few shards and tiles of the sample."""
 POLL_S = 5.0
 NEVER_STARTED_S = 180.0
 """An event takes seconds; a run that Step Functions does not know by then was not started."""
@@ -71,10 +75,11 @@ class Smoke:
             raise Wrong(str(problem)) from problem
         self.lines.append((name, time.monotonic() - begun, seen[0], True))
 
-    def good(self, path: Path, name: str, out: Path) -> None:
-        """A good file comes back classified, whole, and different in nothing else."""
-        with self.step("upload a good file") as say:
-            run_id = self.upload(path, name)
+    def good(self, path: Path, name: str, out: Path, options: dict[str, Any] | None = None) -> Path:
+        """A good file comes back classified, whole, and different in nothing else; with `options` it is dropped as a dataset.
+        Returns the classified file."""
+        with self.step("upload a good file" if options is None else "upload it for many workers") as say:
+            run_id = self.upload(path, name) if options is None else self.upload_dataset(path, name, options)
             say(f"{path.stat().st_size:,} bytes, run {text.short(run_id)}")
         with self.step("its run ends") as say:
             ended = self.wait(name, run_id)
@@ -87,6 +92,17 @@ class Smoke:
             say(check_products(ended.record["products"], out))
         with self.step("nothing but classes changed") as say:
             say(check_classified(path, ended.record["products"], out))
+        (classified,) = [product for product in ended.record["products"] if product["kind"] == "classified"]
+        return out / str(classified["path"])
+
+    def both_lanes(self, path: Path, name: str, folder: Path) -> None:
+        """One worker, and shards on Batch through every map and gate, make the same bytes."""
+        whole = self.good(path, f"{name}.laz", folder / "whole")
+        sharded = self.good(path, f"{name}-sharded", folder / "sharded", SHARDED)
+        with self.step("both lanes made the same") as say:
+            if whole.read_bytes() != sharded.read_bytes():
+                raise Wrong("the classified files of the lanes differ; compare them point by point")
+            say("the classified files are equal byte for byte")
 
     def bad(self, path: Path, name: str) -> None:
         """A file that is cut off becomes a failed run with a sentence."""
@@ -103,9 +119,18 @@ class Smoke:
             say(failure["sentence"])
 
     def upload(self, path: Path, name: str) -> str:
-        bucket, key = self.target.output("DropBucket"), f"drop/{self.tenant}/{WORKLOAD}/{name}"
-        with path.open("rb") as body:
-            answer = self.target.session.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
+        """Drop one file; returns the id of the run that it starts."""
+        return self.put(f"drop/{self.tenant}/{WORKLOAD}/{name}", path.read_bytes())
+
+    def upload_dataset(self, path: Path, name: str, options: dict[str, Any]) -> str:
+        """Drop one file with options; returns the id of the run that its _READY.json starts."""
+        folder = f"drop/{self.tenant}/{WORKLOAD}/{name}"
+        self.put(f"{folder}/{path.name}", path.read_bytes())
+        return self.put(f"{folder}/{keys.READY}", json.dumps({"options": options}).encode())
+
+    def put(self, key: str, data: bytes) -> str:
+        bucket = self.target.output("DropBucket")
+        answer = self.target.session.client("s3").put_object(Bucket=bucket, Key=key, Body=data)
         if not answer.get("VersionId"):
             raise Wrong(f"the bucket {bucket} is not versioned; deploy the Data stack again")
         return keys.run_id(bucket, key, answer["VersionId"])
@@ -196,7 +221,7 @@ def run(smoke: Smoke, path: Path, folder: Path) -> bool:
     cut_off = folder / "cut-off.laz"
     cut_off.write_bytes(path.read_bytes()[:300])
     with suppress(Wrong):  # it is a line of the table
-        smoke.good(path, f"smoke-{moment}.laz", folder / "products")
+        smoke.both_lanes(path, f"smoke-{moment}", folder)
     with suppress(Wrong):
         smoke.bad(cut_off, f"cut-off-{moment}.laz")
     return smoke.ok

@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 from benchmarks import smoke
 from cli.target import StackTarget
 from tests.data import autzen_trim
-from tilery import explain, manifest, publishing, sizing
+from tilery import explain, keys, manifest, publishing, sizing, stages, worker
 from tilery.outcomes import BadInput
 from tilery.store.port import Store
 from tilery.whole import whole
@@ -79,6 +79,8 @@ def system(aws: None) -> Iterator[None]:
             for entry in list(store.list("drop/smoke/pointcloud/")):
                 if entry.version not in seen:
                     seen.add(entry.version)
+                    if entry.key.count("/") == 4 and not entry.key.endswith(keys.READY):
+                        continue
                     work(store, entry.key, entry.version)
 
     thread = threading.Thread(target=live)
@@ -93,8 +95,13 @@ def system(aws: None) -> Iterator[None]:
 def work(store: Store, key: str, version: str) -> None:
     given = manifest.receive(store, BUCKETS["DropBucket"], key, version)
     try:
-        sizing.size(store, given.tenant, given.run_id)
-        whole(store, given.tenant, given.run_id)
+        run = sizing.size(store, given.tenant, given.run_id)
+        if run.lane == "lambda":
+            whole(store, given.tenant, given.run_id)
+        while (plan := stages.plan(store, run, worker.planning_work)).stage != "publish":
+            for job in stages.read_lines(store, plan.jobs):
+                worker.run_job(store, given.tenant, given.run_id, plan.stage, job["key"])
+            stages.check(store, run, plan.stage, plan.round, False)
         publishing.publish(store, given.tenant, given.run_id)
     except BadInput as problem:
         explain.explain(lambda tenant: store, Failed(given.run_id, str(problem)), "arn")
