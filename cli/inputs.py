@@ -65,8 +65,18 @@ class Request:
         }
 
 
-def request(workload: str, inputs: Iterable[Path], settings: list[str] | None, tenant: str, name: str = "") -> Request:
-    """Check what was asked for; `BadInput` says in one sentence what is wrong and what to do."""
+def request(
+    workload: str,
+    inputs: Iterable[Path],
+    settings: list[str] | None,
+    tenant: str,
+    name: str = "",
+    products: Path | None = None,
+) -> Request:
+    """Check what was asked for; `BadInput` says in one sentence what is wrong and what to do.
+
+    `products` is the folder where products go: what lies there is no input, even if it is below an input folder.
+    """
     check_workload(workload)
     check_tenant(tenant)
     options = from_text(settings or [])
@@ -79,7 +89,7 @@ def request(workload: str, inputs: Iterable[Path], settings: list[str] | None, t
     skipped: list[str] = []
     for path in given:
         if path.is_dir():
-            found, other = _folder(path, endings)
+            found, other = _folder(path, endings, products)
             if not found:
                 raise BadInput(f"the folder {path} holds no file that {workload} reads ({', '.join(endings)})")
             files += found
@@ -123,11 +133,14 @@ def _file(path: Path, workload: str, endings: tuple[str, ...]) -> InputFile:
     return InputFile(path, path.name, _readable_size(path))
 
 
-def _folder(folder: Path, endings: tuple[str, ...]) -> tuple[list[InputFile], list[str]]:
+def _folder(folder: Path, endings: tuple[str, ...], products: Path | None) -> tuple[list[InputFile], list[str]]:
     found, other = [], []
+    leave = products if products is not None and products != folder else None
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_file() or any(part.startswith(".") for part in name.split("/")):
+            continue
+        if leave is not None and path.is_relative_to(leave):
             continue
         if path.name.lower().endswith(endings):
             found.append(InputFile(path, name, _readable_size(path)))

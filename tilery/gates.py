@@ -23,8 +23,14 @@ def arrive(store: Store, sfn: Any, tenant: str, run_id: str, stage: str, token: 
     """A run arrives at the gate behind a stage. Answers the token at once unless a pause is asked; True if it waits."""
     if _asked(store, tenant, run_id, stage):
         gate = {"stage": stage, "token": token, "since": now()}
-        store.put(keys.run(tenant, run_id, "gates", f"{stage}.json"), json.dumps(gate).encode())
-        return True
+        key = keys.run(tenant, run_id, "gates", f"{stage}.json")
+        store.put(key, json.dumps(gate).encode())
+        if _asked(store, tenant, run_id, stage):
+            return True
+        store.delete([key])  # a resume came between: it may have found no gate to open
+        with suppress(sfn.exceptions.TaskTimedOut, sfn.exceptions.InvalidToken):
+            sfn.send_task_success(taskToken=token, output=json.dumps({"gate": stage, "waited": False}))
+        return False
     sfn.send_task_success(taskToken=token, output=json.dumps({"gate": stage, "waited": False}))
     return False
 
@@ -53,10 +59,10 @@ def _gates(tenant: str, run_id: str) -> str:
 
 
 def _asked(store: Store, tenant: str, run_id: str, stage: str) -> bool:
-    if store.head(keys.run(tenant, run_id, "opened", f"{stage}.json")) is not None:
-        return False
     if store.head(keys.run(tenant, run_id, "pause.json")) is not None:
         return True
+    if store.head(keys.run(tenant, run_id, "opened", f"{stage}.json")) is not None:
+        return False
     try:
         return stage in stages.read_run(store, tenant, run_id).options.get("pause", [])
     except NotFound:

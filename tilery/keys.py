@@ -26,7 +26,11 @@ def check(key: str) -> str:
         raise BadKey(f"the key {key!r} has an empty part, '.' or '..'; rename the object")
     if _UNSAFE.search(key):
         raise BadKey(f"the key {key!r} has a control character or a backslash; rename the object")
-    if len(key.encode()) > 1024:
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        raise BadKey(f"the key {key!r} is not valid UTF-8; rename the object") from None
+    if size > 1024:
         raise BadKey(f"the key {key[:60]!r}... is longer than 1,024 bytes; shorten the name")
     return key
 

@@ -41,8 +41,12 @@ def first_batch_lane(lanes: list[str], device: str) -> str:
     return order[0]
 
 
-def choose(workload: str, asked: str, device: str, work: float, memory_mib: float, lanes: list[str]) -> Choice:
-    """The lane of a run: the one asked for, else the cheapest that can do the drop."""
+def choose(
+    workload: str, asked: str, device: str, work: float, memory_mib: float, lanes: list[str], pauses: bool = False
+) -> Choice:
+    """The lane of a run: the one asked for, else the cheapest that can do the drop. `pauses`: it is to wait between stages."""
+    if pauses and asked == "lambda":
+        raise BadInput("the lane 'lambda' does all stages in one go and cannot pause between them; leave out lane or pause")
     if asked != "auto":
         if asked not in lanes:
             raise BadInput(f"the lane {asked!r} is not deployed; choose one of: {', '.join(lanes)}, or auto")
@@ -51,6 +55,8 @@ def choose(workload: str, asked: str, device: str, work: float, memory_mib: floa
     batch = first_batch_lane(lanes, device)
     if "lambda" not in lanes:
         return Choice(batch, "the lambda lane is not deployed")
+    if pauses:
+        return Choice(batch, "a pause between stages was asked for")
     if device == "gpu":
         return Choice(batch, "a GPU was asked for")
     seconds = estimate(workload, "lambda", work).seconds

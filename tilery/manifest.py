@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +21,10 @@ from tilery.store.port import Entry, NotFound, Store
 
 READY_LIMIT = 4 * 1024 * 1024
 """Bytes; a list of 30,000 files fits."""
+
+
+LONGEST_KEY = 850
+"""Bytes of an input's key: its products' keys are longer by the run's id and their folder, and S3 allows 1,024."""
 
 
 class Ignored(Exception):
@@ -97,6 +102,8 @@ def redo(store: Store, tenant: str, run_id: str, options: dict[str, Any], from_s
     reused. `from_stage` makes that stage and those after it run again: its name and the moment enter the fingerprint.
     """
     old = read(store, tenant, run_id)
+    if old.refused:
+        raise BadInput(f"there is nothing to redo, the drop was refused: {old.refused}")
     salt = {"again": {"stage": from_stage, "at": ledger.now()}} if from_stage else {}
     merged = {**old.options, **options}
     registry_options = registry.options(old.workload)
@@ -133,6 +140,7 @@ def _dataset(store: Store, drop: keys.Drop, key: str, version: str) -> tuple[lis
     found = {entry.key.removeprefix(drop.prefix): entry for entry in store.list(drop.prefix) if entry.key != key}
     endings = registry.suffixes(drop.workload)
     if ready.files is not None:
+        _distinct(drop, ready.files)
         return [_listed(drop, file, found, endings) for file in ready.files], ready.options
     taken = [entry for name, entry in found.items() if name.lower().endswith(endings)]
     if not taken:
@@ -172,8 +180,19 @@ def _listed(drop: keys.Drop, file: ListedFile, found: dict[str, Entry], endings:
     return source.model_copy(update={"sha256": file.sha256 or ""})
 
 
+def _distinct(drop: keys.Drop, files: list[ListedFile]) -> None:
+    where, names = f"{drop.dataset}/{keys.READY}", [file.name for file in files]
+    if not names:
+        raise BadInput(f"{where} has an empty list of files; name some, or leave out 'files' to take all in the folder")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise BadInput(f"{where} names {twice!r} twice; name each file once")
+
+
 def _source(drop: keys.Drop, entry: Entry, version: str) -> Source:
     name = entry.key.removeprefix(drop.prefix)
+    if len(entry.key.encode()) > LONGEST_KEY:
+        raise BadInput(f"the name {name[:60]!r}... is too long: its key has over {LONGEST_KEY} bytes; shorten it")
     if entry.size == 0:
         raise BadInput(f"{name} is empty (0 bytes): its upload failed; upload it again")
     return Source(name=name, key=entry.key, size=entry.size, version=version or entry.version)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tilery import keys, ledger, manifest, notices, registry, stages, worker
+from tilery.outcomes import Incomplete
 from tilery.run import Estimate, Record, Run, Status, Timings
 from tilery.stages import Link
 from tilery.store.port import NotFound, Store
@@ -21,6 +22,7 @@ def publish(store: Store, tenant: str, run_id: str) -> Record:
     workload = registry.load(run.workload)
     links = stages.chain(store, run)
     folder = keys.result(tenant, run.workload, run.dataset, run_id)
+    _refuse_gaps(store, links[-1])
     done = {str(link.name): _done(store, link) for link in links}
     missing = {str(link.name): list(link.missing) for link in links if link.missing}
     on = stages.devices(store, links)
@@ -60,13 +62,26 @@ def publish(store: Store, tenant: str, run_id: str) -> Record:
 
 def _write_record(store: Store, run: Run, folder: str, record: Record) -> None:
     store.put(f"{folder}/run.json", record.model_dump_json(indent=2).encode())
-    latest = {"run_id": run.run_id, "status": record.status, "run": f"{folder}/run.json", "at": ledger.now()}
-    store.put(keys.result(run.tenant, run.workload, run.dataset, "latest.json"), json.dumps(latest, indent=2).encode())
+    _point_latest(store, run, folder, record)
     given = manifest.read(store, run.tenant, run.run_id)
     event = record.status.lower()
     ledger.write(store, given, event, run=f"{folder}/run.json", seconds=record.timings.total_s, products=len(record.products))
     subject = f"Tilery: {run.workload}/{run.dataset} {event}, {len(record.products)} products"
     notices.send(store, given, event, subject, {"run_id": run.run_id, "run": f"{folder}/run.json"})
+
+
+def _point_latest(store: Store, run: Run, folder: str, record: Record) -> None:
+    """Point the dataset's latest.json here, unless a run of a later drop has been published already."""
+    key = keys.result(run.tenant, run.workload, run.dataset, "latest.json")
+    try:
+        newest = str(json.loads(store.get(key)).get("received", ""))
+    except NotFound:
+        newest = ""
+    if run.received < newest:
+        return
+    facts = {"received": run.received, "at": ledger.now()}
+    latest = {"run_id": run.run_id, "status": record.status, "run": f"{folder}/run.json", **facts}
+    store.put(key, json.dumps(latest, indent=2).encode())
 
 
 def write_failure(store: Store, tenant: str, run_id: str, failure: dict[str, Any]) -> Status:
@@ -101,6 +116,16 @@ def write_failure(store: Store, tenant: str, run_id: str, failure: dict[str, Any
     subject = f"Tilery: {given.workload}/{given.dataset} {failure['status'].lower()}: {failure['sentence']}"
     notices.send(store, given, event, subject, {"run_id": run_id, "failure": f"{folder}/failure.json"})
     return record.status
+
+
+def _refuse_gaps(store: Store, last: Link) -> None:
+    """`Incomplete` if files of the last stage are gone, as they are some days after they were made: never publish less."""
+    if not stages.has_items(store, last):
+        raise Incomplete(f"the files of the {last.name} stage have expired from the work area; drop the input again")
+    items = {str(item["id"]) for item in stages.read_items(store, last, stages.last_round(store, last))}
+    gaps = items - stages.markers(store, last, "done") - set(last.missing)
+    if gaps:
+        raise Incomplete(f"{len(gaps)} of {len(items)} {last.name} items are gone from the work area; drop the input again")
 
 
 def _done(store: Store, link: Link) -> list[Done]:

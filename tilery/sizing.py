@@ -23,7 +23,9 @@ def size(store: Store, tenant: str, run_id: str) -> Run:
     options = parse(workload.Options, given.options, f"the options of {given.dataset}")
     sources = [_digested(store, source) for source in given.sources]
     sizing = workload.size(sources, options, store)
-    lane = lanes.choose(given.workload, options.lane, options.device, sizing.work, sizing.memory_mib, lanes.deployed())
+    lane = lanes.choose(
+        given.workload, options.lane, options.device, sizing.work, sizing.memory_mib, lanes.deployed(), bool(options.pause)
+    )
     run = Run(
         run_id=run_id,
         tenant=tenant,

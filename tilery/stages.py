@@ -193,8 +193,8 @@ def has_items(store: Store, link: Link, round_: int = 0) -> bool:
 
 
 def write_items(store: Store, link: Link, items: list[Item]) -> None:
-    """Store the list of a stage that was done without being planned (the lambda lane)."""
-    _write_lines(store, _items_key(link, 0), items)
+    """Store the list of a stage, unless another run of the same fingerprint has: then that one counts."""
+    _create_lines(store, _items_key(link, 0), items)
 
 
 def complete(store: Store, run: Run, link: Link) -> None:
@@ -247,13 +247,13 @@ def _pending(
         items = _merge_items(link, 0, [str(done.item["id"]) for done in before]) if link.name == "merge" else None
         if items is None:
             items = list(workload.items(work_of(store, run, link, links), before))
-        _write_lines(store, _items_key(link, 0), items)
+        write_items(store, link, items)
     items = read_items(store, link, round_)
     done = markers(store, link, "done")
     if link.name == "merge" and items and not _last_round(link, items) and all(item["id"] in done for item in items):
         round_ += 1
         items = _merge_items(link, round_, [str(item["id"]) for item in items])
-        _write_lines(store, _items_key(link, round_), items)
+        _create_lines(store, _items_key(link, round_), items)
     return round_, [item for item in items if item["id"] not in done]
 
 
@@ -316,7 +316,16 @@ def _list_key(run: Run, stage: str, round_: int, kind: str) -> str:
 
 
 def _write_lines(store: Store, key: str, lines: Iterable[Mapping[str, Any]]) -> None:
-    store.put(key, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode())
+    store.put(key, _lines(lines))
+
+
+def _create_lines(store: Store, key: str, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Never replaced: two runs that share a folder work from one list, whoever wrote it."""
+    store.create(key, _lines(lines))
+
+
+def _lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines).encode()
 
 
 def _get_all(store: Store, wanted: list[str]) -> list[bytes]:

@@ -21,11 +21,23 @@ def reconcile(open_store: OpenStore, sfn: Any, machines: dict[str, str]) -> list
     since = datetime.now(UTC) - LOOK_BACK
     for machine in machines.values():
         for status in explain.ENDED_BADLY:
-            for execution in sfn.list_executions(stateMachineArn=machine, statusFilter=status, maxResults=100)["executions"]:
+            for execution in ended(sfn, machine, status):
                 if execution["stopDate"] > since and not _explained(open_store, sfn, execution["executionArn"]):
                     explain.explain(open_store, sfn, execution["executionArn"])
                     explained.append(str(execution["name"]))
     return explained
+
+
+def ended(sfn: Any, machine: str, status: str) -> list[dict[str, Any]]:
+    """All of this status. They come by their start, so one that ran for days and ended now may stand on any page."""
+    found: list[dict[str, Any]] = []
+    page: dict[str, str] = {}
+    while True:
+        answer = sfn.list_executions(stateMachineArn=machine, statusFilter=status, maxResults=1000, **page)
+        found += answer["executions"]
+        if not answer.get("nextToken"):
+            return found
+        page = {"nextToken": answer["nextToken"]}
 
 
 def _explained(open_store: OpenStore, sfn: Any, arn: str) -> bool:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tilery import device, keys, ledger, registry, stages, worker
+from tilery.outcomes import Outcome, OutOfMemory, Transient
 from tilery.run import Run
 from tilery.store.port import Store
 from tilery.workload import Done
@@ -44,8 +45,18 @@ def _mark(store: Store, key: str, one: Done, seconds: float, on: device.Device) 
     store.put(key, json.dumps(marker, sort_keys=True).encode())
 
 
+def _job(store: Store, run: Run, stage: str, key: str) -> None:
+    """What a map does with a job: failed items are left to `check`, which knows what the run tolerates."""
+    try:
+        worker.run_job(store, run.tenant, run.run_id, stage, key)
+    except (OutOfMemory, Transient):
+        raise
+    except Outcome:
+        return  # the worker has logged and marked each
+
+
 def _every_stage(store: Store, run: Run) -> None:
     while (plan := stages.plan(store, run, worker.planning_work)).stage != "publish":
         for job in stages.read_lines(store, plan.jobs):
-            worker.run_job(store, run.tenant, run.run_id, plan.stage, job["key"])
+            _job(store, run, plan.stage, job["key"])
         stages.check(store, run, plan.stage, plan.round, redriven=False)
