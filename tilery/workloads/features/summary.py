@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.manifold import TSNE
 
 from tilery.workload import Done, Work
 from tilery.workloads.features import lists, table
@@ -98,8 +99,6 @@ def _plots(work: Work[FeaturesOptions], model: Model, scores: NDArray[np.float32
 
 def tsne(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """(n, k) -> (n, 2) by Barnes-Hut t-SNE (van der Maaten, 2014), begun at the principal components, so repeatable."""
-    from sklearn.manifold import TSNE
-
     values = np.ascontiguousarray(scores[:, :TSNE_COMPONENTS], np.float32)
     start = np.zeros((len(values), 2), np.float32)
     start[:, : min(2, values.shape[1])] = values[:, :2]

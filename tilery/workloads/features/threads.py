@@ -10,6 +10,9 @@ from threadpoolctl import threadpool_limits
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """BLAS and OpenMP keep to one thread. ONNX Runtime has threads of its own, which this leaves alone."""
+    """BLAS and OpenMP keep to one thread. ONNX Runtime has threads of its own, which this leaves alone.
+
+    Only libraries that are loaded already are limited: import what computes before.
+    """
     with threadpool_limits(1):
         yield
