@@ -15,6 +15,9 @@ from tilery.workload import Workload
 
 WORKLOADS = {
     "pointcloud": "tilery.workloads.pointcloud.workload:PointCloud",
+    "images": "tilery.workloads.images.workload:Images",
+    "features": "tilery.workloads.features.workload:Features",
+    "trend": "tilery.workloads.trend.workload:Trend",
 }
 
 
