@@ -28,7 +28,7 @@ def rows(kind: type[BaseModel]) -> list[str]:
 
 def options_page() -> str:
     """docs/options.md."""
-    head = "# Every option of every workload\n\nWritten from the code: `python -m tests.unit.test_docs`. Units stand in the text.\n"
+    head = "# Every option of every workload\n\nWritten from the code: `python -m tests.unit.test_docs`.\n"
     tables = [(f"`{name}`", registry.options(name)) for name in registry.names()]
     tables.append(("`ground` of `pointcloud`", GroundOptions))
     parts = [
