@@ -79,7 +79,7 @@ def redo(
 def pause(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:
     """Let a run wait after its present stage until `tilery resume`."""
     target, line = _find(run, tenant, root, stack)
-    _refuse_unless(line["status"], ("RUNNING",), line, "only a running run can be paused")
+    _refuse_unless(_status(target, line), ("RUNNING",), line, "only a running run can be paused")
     marker = {"at": ledger.now(), "by": "tilery pause"}
     target.store.put(keys.run(tenant, line["run_id"], "pause.json"), json.dumps(marker).encode())
     err().print(

@@ -45,9 +45,9 @@ def run(
 
     Exit codes: 0 succeeded, 1 failed, 2 bad input, 3 partial. A command that is refused starts and writes nothing.
     """
-    asked = request(workload, inputs, settings, tenant, name)
-    check_installed(workload)
     target = Path(os.path.abspath(folder.expanduser()))
+    asked = request(workload, inputs, settings, tenant, name, products=target)
+    check_installed(workload)
     if target.exists() and not target.is_dir():
         raise BadInput(f"{target} is a file; name a folder with --out")
     try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cli.options import DEFAULT_ROOT
 from tilery import names
@@ -77,7 +79,8 @@ class TwinTarget(Target):
             endpoint: dict[str, Any] = json.loads((self.root / "twin" / "endpoint.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return ""
-        return str(endpoint["url"]) if _alive(int(endpoint.get("pid", 0))) else ""
+        url = str(endpoint["url"])
+        return url if _alive(int(endpoint.get("pid", 0))) and _answers(url) else ""
 
     def machine_arn(self, workload: str) -> str:
         return f"arn:aws:states:local:000000000000:stateMachine:{names.machine_name(workload)}"
@@ -182,6 +185,16 @@ def open_buckets(session: Any, drop: str, work: str, results: str) -> Store:
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     return S3Store({"drop": drop, "work": work, "results": results, "ledger": results}, session, endpoint=endpoint)
+
+
+def _answers(url: str) -> bool:
+    """Whether anything listens there. After a restart of the machine another process may have the dead twin's id."""
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 0), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _alive(pid: int) -> bool:

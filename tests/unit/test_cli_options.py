@@ -221,6 +221,29 @@ def test_a_twin_that_died_is_not_taken_for_running(tmp_path: Path) -> None:
     assert not TwinTarget(tmp_path).reachable()
 
 
+def test_a_process_that_has_a_dead_twins_id_is_not_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / "twin").mkdir()
+    (tmp_path / "twin" / "endpoint.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "pid": os.getpid()}))
+
+    assert not TwinTarget(tmp_path).reachable()
+
+
+def test_products_of_an_earlier_run_below_an_input_folder_are_no_input(numbers: Path) -> None:
+    products = numbers.parent / "out"
+    products.mkdir()
+    (products / "sums.txt").write_text("14\n")
+
+    assert [file.name for file in request("sums", [numbers.parent], [], "local", products=products).files] == ["one.txt"]
+    assert len(request("sums", [products], [], "local", products=products).files) == 1
+
+
+def test_a_name_that_is_not_utf8_is_one_sentence(numbers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = numbers.with_name("bad\udcff.txt")
+    bad.write_text("1\n")
+
+    assert "not valid UTF-8" in refused("run", "sums", str(bad), "--out", str(tmp_path / "out"), capsys=capsys)
+
+
 def test_a_place_that_cannot_be_written_is_one_sentence(numbers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["run", "sums", str(numbers), "--out", "/proc/nowhere"]) == 1
     said = capsys.readouterr().err
