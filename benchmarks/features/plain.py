@@ -40,7 +40,6 @@ def main(folder: Path, model: Path, out: Path, components: int) -> None:
         "pca": pa.FixedSizeListArray.from_arrays(pa.array(scores.reshape(-1)), scores.shape[1]),
     }
     pq.write_table(pa.table(columns), out / "plain.parquet", compression="zstd")
-    np.save(out / "plain-variance.npy", fitted.explained_variance_)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from tests.data import real
 from tests.toys import environment
 from tests.unit.features_run import WORKLOAD, run
 from tilery import registry
@@ -28,6 +29,7 @@ from tilery.store import open_store
 from tilery.store.port import Store
 from tilery.workloads.features import lists
 from tilery.workloads.features.decoding import Unreadable, square
+from tilery.workloads.features.separation import figures
 from tilery.workloads.features.workload import Features
 
 
@@ -98,6 +100,17 @@ def test_labelled_pictures_become_a_dataset_a_model_plots_and_a_report(store: St
     report = result.get("report.html").decode()
     assert "Neighbours of the same label" in report
     assert report.count("data:image/png") == 2
+
+
+def test_real_fruit_of_one_kind_lies_together(store: Store) -> None:
+    folders = sorted(path for path in real("imagery/fruits").iterdir() if path.is_dir())[::4]
+    files = {f"{path.parent.name}/{path.name}": path.read_bytes() for folder in folders for path in sorted(folder.iterdir())}
+    result = run(store, files, {"components": 20})
+    rows = result.rows()
+    found = figures(np.array([row["pca"] for row in rows], np.float32), [row["label"] for row in rows])
+    assert len(rows) == 80
+    assert found is not None
+    assert found.purity > 0.7 > 5 * found.chance
 
 
 def test_any_lists_and_any_lane_give_the_same_bytes(store: Store) -> None:
