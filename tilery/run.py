@@ -74,6 +74,7 @@ class Run(BaseModel):
     options: dict[str, Any]
     fingerprint: str = Field(description="hash of the inputs' names and contents")
     again: dict[str, str] = {}
+    code: str = Field("", description="digest of the source that sized the run: an upgrade keeps its folders")
     lane: str
     lane_reason: str
     estimate: Estimate

@@ -12,6 +12,7 @@ from tilery.options import parse
 from tilery.outcomes import BadInput
 from tilery.run import Manifest, Run, Source
 from tilery.store.port import Changed, NotFound, Store
+from tilery.version import code_digest
 
 
 def size(store: Store, tenant: str, run_id: str) -> Run:
@@ -36,6 +37,7 @@ def size(store: Store, tenant: str, run_id: str) -> Run:
         options=options.model_dump(mode="json"),
         fingerprint=fingerprint(given, sources),
         again=given.again,
+        code=code_digest(given.workload),
         lane=lane.lane,
         lane_reason=lane.reason,
         estimate=estimate(given.workload, lane.lane, sizing.work),

@@ -25,7 +25,6 @@ from tilery.outcomes import BadInput, Incomplete
 from tilery.packing import pack
 from tilery.run import Run
 from tilery.store.port import NotFound, Store
-from tilery.version import code_digest
 from tilery.workload import ALL, Done, Item, Stage, StageName, Work, Workload
 
 READERS = 16
@@ -66,7 +65,7 @@ def chain(store: Store, run: Run) -> list[Link]:
     upstream = run.fingerprint
     for name, stage in workload.stages.items():
         read = {option: run.options.get(option) for option in stage.options}
-        parts = [upstream, name, read, run.again.get(name, ""), code_digest(run.workload)]
+        parts = [upstream, name, read, run.again.get(name, ""), run.code]
         fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
         missing = tuple(_accepted(store, run, name))
         links.append(Link(name, stage, keys.stage(run.tenant, name, fingerprint), missing))

@@ -33,7 +33,7 @@ def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
         work.store.put(work.out("labels", item["id"], f"{shard}.labels"), data)
     work.store.put(work.out("ground", item["id"]), surface.encode(ground_heights(points, labels, tile, frame)))
     owned = labels != 0
-    return statistics.of_labels(labels[owned], points.z[owned])
+    return statistics.of_labels(labels[owned], points.x[owned], points.y[owned], points.z[owned])
 
 
 def classify(points: Fragment, tile: TileIndex, frame: Frame, options: PointCloudOptions, device: str) -> NDArray[np.uint8]:

@@ -31,7 +31,7 @@ def publish(publication: Publication[PointCloudOptions]) -> Published:
     summary = done.pop(SUMMARY)
     statistics = summary["statistics"]
     products = _classified(publication, list(done.values()))
-    model = _terrain(publication, summary["ground"]) if statistics["classes"].get("2") else None
+    model = _terrain(publication, summary["ground"], statistics) if statistics["classes"].get("2") else None
     products += model.products if model else []
     html = page(publication.record, statistics, model.measured_m2 if model else 0.0, products, model.pictures if model else [])
     products.append(publication.put("report", "report.html", html.encode()))
@@ -64,12 +64,12 @@ class _Terrain:
     """Area of the cells that hold a ground point."""
 
 
-def _terrain(publication: Publication[PointCloudOptions], ground: list[dict[str, Any]]) -> _Terrain:
+def _terrain(publication: Publication[PointCloudOptions], ground: list[dict[str, Any]], statistics: dict[str, Any]) -> _Terrain:
     work = publication.work
     frame = Frame.of(work.run, work.options)
     windows, stored = [Window(*tile["window"]) for tile in ground], [str(tile["key"]) for tile in ground]
     reach = terrain.fill_cells(work.options.resolution_m, work.options.fill_m)
-    box = _extent_of_points(publication, frame)
+    box = _extent(statistics, frame.resolution_mm)
     measured = 0
 
     def models() -> Iterator[tuple[Window, Any]]:
@@ -92,7 +92,7 @@ def _terrain(publication: Publication[PointCloudOptions], ground: list[dict[str,
     return _Terrain(products, [picture], measured * (frame.resolution_mm / 1000) ** 2)
 
 
-def _extent_of_points(publication: Publication[PointCloudOptions], frame: Frame) -> Window:
-    """The cells between the bounds that `size` found in the headers."""
-    x0, y0, x1, y1 = (edge // frame.resolution_mm for edge in publication.work.run.facts["bounds_mm"])
+def _extent(statistics: dict[str, Any], cell_mm: int) -> Window:
+    """The cells between the outermost points; headers may say anything."""
+    (x0, x1), (y0, y1) = ([edge // cell_mm for edge in statistics[name]] for name in ("x_mm", "y_mm"))
     return Window(x0, y0, x1 - x0 + 1, y1 - y0 + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 
 from tilery.outcomes import BadInput
@@ -10,7 +9,6 @@ from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workload import Item, Sizing
 from tilery.workloads.pointcloud.crs import Crs, common_crs, read_crs
-from tilery.workloads.pointcloud.grid import MM_PER_M, exact_unit
 from tilery.workloads.pointcloud.las_header import LasFile, read_las
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.shards import shards_of
@@ -43,23 +41,10 @@ def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Siz
         work=points,
         items=items,
         counts={"files": len(files), "points": points, "shards": len(items)},
-        facts={
-            "crs": crs.wkt,
-            "unit_m": crs.metres_per_unit,
-            "z_unit_m": crs.metres_per_height_unit,
-            "bounds_mm": bounds_mm(files, crs.metres_per_unit),
-        },
+        facts={"crs": crs.wkt, "unit_m": crs.metres_per_unit, "z_unit_m": crs.metres_per_height_unit},
         warnings=_warnings(files, systems),
         memory_mib=WHOLE_FIXED_MIB + points * WHOLE_BYTES_A_POINT / 2**20,
     )
-
-
-def bounds_mm(files: list[LasFile], unit_m: float) -> list[int]:
-    """West, south, east and north (mm, rounded down) of all files, as their headers say."""
-    unit = float(exact_unit(unit_m)) * MM_PER_M
-    west, south = (min(file.mins[axis] for file in files) for axis in (0, 1))
-    east, north = (max(file.maxs[axis] for file in files) for axis in (0, 1))
-    return [math.floor(edge * unit) for edge in (west, south, east, north)]
 
 
 def _warnings(files: list[LasFile], systems: list[Crs]) -> list[str]:

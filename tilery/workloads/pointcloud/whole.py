@@ -39,7 +39,7 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
         if not owned.any():
             continue
         labels[members[owned]] = mine[owned]
-        found.append(statistics.of_labels(mine[owned], part.z[owned]))
+        found.append(statistics.of_labels(mine[owned], part.x[owned], part.y[owned], part.z[owned]))
         key, ground = work.out("ground", tile_id(tile)), ground_heights(part, mine, tile, frame)
         work.store.put(key, surface.encode(ground))
         heights.append({"key": key, "window": astuple(ground.window)})
