@@ -87,7 +87,6 @@ def _field(part: Message) -> str:
 
 def lay(store: Store, tenant: str, form: Form) -> str:
     """Put a request's files into the drop folder as a dataset of its own; returns the run id it will have. Raises `Refused`."""
-    endings = registry.suffixes(WORKLOAD)
     dataset = f"front-{uuid.uuid4().hex[:16]}"
     prefix = f"drop/{tenant}/{WORKLOAD}/{dataset}"
     try:
@@ -96,9 +95,6 @@ def lay(store: Store, tenant: str, form: Form) -> str:
             keys.check(f"{prefix}/{name}")
     except (BadInput, keys.BadKey) as error:
         raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
-    wrong = [name for name in form.files if not name.lower().endswith(endings)]
-    if wrong:
-        raise Refused(HTTPStatus.BAD_REQUEST, f"{wrong[0]!r} is not a picture that can be read ({', '.join(endings)})")
     for name, data in form.files.items():
         store.put(f"{prefix}/{name}", data)
     ready = f"{prefix}/{keys.READY}"

@@ -72,7 +72,7 @@ def readme(workload: str, root: Path, tenant: str) -> str:
 
 {about}
 
-It reads {", ".join(f"`{suffix}`" for suffix in registry.suffixes(workload))}.
+It reads {", ".join(f"`{suffix}`" for suffix in registry.suffixes(workload) if suffix) or "any file"}.
 
 - **One file**: put it here. It starts at once.
 - **Several files as one dataset**: make a folder here, put the files in it, and last an empty file `_READY.json` (or

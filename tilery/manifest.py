@@ -42,13 +42,17 @@ class ListedFile(BaseModel):
 
 
 class Ready(BaseModel):
-    """`_READY.json`: may be `{}`."""
+    """`_READY.json`: may be `{}`. Options may stand under `options` or beside it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     options: dict[str, Any] = {}
     files: list[ListedFile] | None = None
     version: int = Field(1, ge=1, le=1)
+
+    @property
+    def all_options(self) -> dict[str, Any]:
+        return {**(self.model_extra or {}), **self.options}
 
 
 def receive(store: Store, bucket: str, key: str, version: str) -> Manifest:
@@ -136,16 +140,17 @@ def _single(store: Store, drop: keys.Drop, key: str, version: str) -> tuple[list
 
 def _dataset(store: Store, drop: keys.Drop, key: str, version: str) -> tuple[list[Source], dict[str, Any]]:
     ready = _read_ready(store, drop, key, version)
-    parse(registry.options(drop.workload), ready.options, f"{drop.dataset}/{keys.READY}")
+    options = ready.all_options
+    parse(registry.options(drop.workload), options, f"{drop.dataset}/{keys.READY}")
     found = {entry.key.removeprefix(drop.prefix): entry for entry in store.list(drop.prefix) if entry.key != key}
     endings = registry.suffixes(drop.workload)
     if ready.files is not None:
         _distinct(drop, ready.files)
-        return [_listed(drop, file, found, endings) for file in ready.files], ready.options
+        return [_listed(drop, file, found, endings) for file in ready.files], options
     taken = [entry for name, entry in found.items() if name.lower().endswith(endings)]
     if not taken:
         raise BadInput(f"{drop.dataset} holds no file that {drop.workload} reads ({', '.join(endings)})")
-    return [_source(drop, entry, entry.version) for entry in taken], ready.options
+    return [_source(drop, entry, entry.version) for entry in taken], options
 
 
 def _read_ready(store: Store, drop: keys.Drop, key: str, version: str) -> Ready:
@@ -193,6 +198,6 @@ def _source(drop: keys.Drop, entry: Entry, version: str) -> Source:
     name = entry.key.removeprefix(drop.prefix)
     if len(entry.key.encode()) > LONGEST_KEY:
         raise BadInput(f"the name {name[:60]!r}... is too long: its key has over {LONGEST_KEY} bytes; shorten it")
-    if entry.size == 0:
+    if entry.size == 0 and not registry.load(drop.workload).takes_empty:
         raise BadInput(f"{name} is empty (0 bytes): its upload failed; upload it again")
     return Source(name=name, key=entry.key, size=entry.size, version=version or entry.version)
