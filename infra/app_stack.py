@@ -39,6 +39,7 @@ class AppStack(cdk.Stack):
             "TILERY_DATA_ROLE": data_role.role.role_arn,
             "TILERY_LANES": ",".join(settings.lanes),
             "TILERY_SPREAD": "8",
+            "TILERY_WORK_EXPIRES_DAYS": str(settings.work_expires_days),
             "POWERTOOLS_METRICS_NAMESPACE": "Tilery",
             "POWERTOOLS_LOG_LEVEL": "INFO",
         }

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from collections import Counter
 from typing import Any
 
@@ -73,6 +75,7 @@ def receive(store: Store, bucket: str, key: str, version: str) -> Manifest:
         dataset=drop.dataset,
         trigger=Trigger(bucket=bucket, key=key, version=version),
         received=ledger.now(),
+        period=period(),
     )
     try:
         sources, options = _single(store, drop, key, version) if drop.file else _dataset(store, drop, key, version)
@@ -80,6 +83,16 @@ def receive(store: Store, bucket: str, key: str, version: str) -> Manifest:
     except BadInput as refusal:
         manifest = manifest.model_copy(update={"refused": str(refusal)})
     return write(store, manifest)
+
+
+def period() -> int:
+    """The number of the present period of days in which runs share finished stages; 0 where work files never expire.
+
+    Work files expire one by one, `TILERY_WORK_EXPIRES_DAYS` after each was written. A period is a third of that: whatever a
+    run finds finished is then young enough to outlive it.
+    """
+    days = int(os.environ.get("TILERY_WORK_EXPIRES_DAYS", "0"))
+    return int(time.time() // 86_400) // max(1, days // 3) if days else 0
 
 
 def write(store: Store, manifest: Manifest) -> Manifest:
@@ -114,10 +127,9 @@ def redo(store: Store, tenant: str, run_id: str, options: dict[str, Any], from_s
     parse(registry_options, merged, "--set")
     name = hashlib.sha256(json.dumps([old.run_id, merged, salt], sort_keys=True).encode()).hexdigest()
     again = {**old.again, **({from_stage: salt["again"]["at"]} if from_stage else {})}
-    return write(
-        store,
-        old.model_copy(update={"run_id": name, "options": merged, "received": ledger.now(), "refused": "", "again": again}),
-    )
+    shared = old.period if period() - old.period <= 1 else period()
+    update = {"run_id": name, "options": merged, "received": ledger.now(), "refused": "", "again": again, "period": shared}
+    return write(store, old.model_copy(update=update))
 
 
 def execution_input(manifest: Manifest) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
 from tilery import ledger
 from tilery.run import Manifest
 from tilery.store.port import Store
+
+log = logging.getLogger("tilery.notices")
 
 
 def send(store: Store, manifest: Manifest, event: str, subject: str, facts: dict[str, Any]) -> bool:
@@ -17,9 +20,16 @@ def send(store: Store, manifest: Manifest, event: str, subject: str, facts: dict
         return False
     topic = os.environ.get("TILERY_TOPIC")
     if topic:
-        import boto3
-
-        boto3.client("sns").publish(
-            TopicArn=topic, Subject=subject[:100], Message=json.dumps({"subject": subject, **facts}, indent=2)
-        )
+        _publish(topic, subject, json.dumps({"subject": subject, **facts}, indent=2))
     return True
+
+
+def _publish(topic: str, subject: str, message: str) -> None:
+    """Best effort: a run that is published must not fail because nobody could be told; the ledger has the notice."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        boto3.client("sns").publish(TopicArn=topic, Subject=subject[:100], Message=message)
+    except (BotoCoreError, ClientError) as error:
+        log.warning("the notice %r could not be sent: %s", subject, error)

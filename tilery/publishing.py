@@ -109,6 +109,8 @@ def write_failure(store: Store, tenant: str, run_id: str, failure: dict[str, Any
         warnings=[*(run.warnings if run else []), failure["sentence"]],
         version=run.version if run else "",
     )
+    if _published(store, folder):
+        return "FAILED"
     store.put(f"{folder}/failure.json", json.dumps(failure, indent=2).encode())
     store.put(f"{folder}/run.json", record.model_dump_json(indent=2).encode())
     event = f"failed-{failure['redrives']}"
@@ -126,6 +128,14 @@ def _refuse_gaps(store: Store, last: Link) -> None:
     gaps = items - stages.markers(store, last, "done") - set(last.missing)
     if gaps:
         raise Incomplete(f"{len(gaps)} of {len(items)} {last.name} items are gone from the work area; drop the input again")
+
+
+def _published(store: Store, folder: str) -> bool:
+    """Whether the products are there already: then what failed afterwards does not take them back."""
+    try:
+        return json.loads(store.get(f"{folder}/run.json"))["status"] in ("SUCCEEDED", "PARTIAL")
+    except NotFound:
+        return False
 
 
 def _done(store: Store, link: Link) -> list[Done]:

@@ -47,6 +47,7 @@ class Manifest(BaseModel):
     options: dict[str, Any] = {}
     received: str = Field(description="ISO 8601, UTC")
     again: dict[str, str] = Field({}, description="stage -> moment at which a redo asked for it to run again")
+    period: int = Field(0, description="the days in which finished stages are shared; see manifest.period")
     refused: str = Field("", description="why the drop cannot be worked on; size then fails with this sentence")
 
 

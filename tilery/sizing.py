@@ -56,9 +56,10 @@ def size(store: Store, tenant: str, run_id: str) -> Run:
 
 
 def fingerprint(given: Manifest, sources: list[Source]) -> str:
-    """Names and contents of the inputs; not their keys, versions or dates, so the same bytes dropped again are the same."""
+    """Names and contents of the inputs; not their keys or versions, so the same bytes dropped again are the same (within a
+    period, see manifest.period)."""
     parts: list[Any] = [[source.name, source.digest] for source in sorted(sources, key=lambda source: source.name)]
-    return hashlib.sha256(json.dumps([given.workload, parts]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([given.workload, parts, given.period]).encode()).hexdigest()
 
 
 def _digested(store: Store, source: Source) -> Source:

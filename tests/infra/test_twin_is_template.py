@@ -94,6 +94,7 @@ def compare_environments(executed: dict[str, str], given: dict[str, str]) -> Non
     assert [lane for lane in lanes if not lane.startswith("gpu")] == deployed_lanes
     assert executed.pop("TILERY_SPREAD") == str(os.cpu_count()), "a machine's cores, or a few workers of a cloud"
     assert int(given.pop("TILERY_SPREAD")) > 1
+    assert (executed.pop("TILERY_WORK_EXPIRES_DAYS"), given.pop("TILERY_WORK_EXPIRES_DAYS")) == ("0", "14")
     pipelines = [json.loads(environment.pop("TILERY_PIPELINES", "{}")) for environment in (executed, given)]
     assert pipelines[0].keys() == pipelines[1].keys()
     assert executed == given

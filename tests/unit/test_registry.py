@@ -7,6 +7,7 @@ HEAVY = ("numpy", "scipy", "laspy", "rasterio", "PIL")
 
 
 def test_importing_every_workload_loads_no_numpy() -> None:
-    code = f"import sys; from tilery import registry; [registry.load(n) for n in registry.names()]; print([m for m in {HEAVY} if m in sys.modules])"
+    loads = "[registry.load(name) for name in registry.names()]"
+    code = f"import sys; from tilery import registry; {loads}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

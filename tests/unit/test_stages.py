@@ -125,3 +125,19 @@ def test_a_replaced_input_is_refused(store: Store) -> None:
     store.put("drop/acme/sums/set/a.txt", b"1\n2\n")
     with pytest.raises(BadInput, match=r"a\.txt was replaced after the run had been asked for"):
         sizing.size(store, "acme", run_id)
+
+
+def test_finished_stages_are_shared_only_while_their_files_are_young(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILERY_WORK_EXPIRES_DAYS", "14")
+    folders = []
+    for day in (8, 9, 12, 40):  # periods of 4 days: 8 and 9 lie in one, a redo may still use the one before
+        monkeypatch.setattr(manifest.time, "time", lambda day=day: day * 86_400.0)
+        run_id = drop(store, {"lane": "fargate"}, f"set{day}")
+        folders.append(stages.chain(store, sizing.size(store, "acme", run_id))[0].folder)
+        if day == 8:
+            first = run_id
+        if day == 12:
+            again = manifest.redo(store, "acme", first, {"scale": 2})
+            assert stages.chain(store, sizing.size(store, "acme", again.run_id))[0].folder == folders[0]
+    assert folders[0] == folders[1]
+    assert len(set(folders)) == 3
