@@ -76,10 +76,8 @@ def _cpu() -> float:
 
 def in_memory(values: NDArray[np.uint16], days: NDArray[np.int64]) -> NDArray[Any]:
     """Tilery's loop on a decoded stack: all six statistics, in exact sums."""
-    sums = linear.Sums(values[0].size)
     flat = values.reshape(len(days), -1)
-    sums.add(days, flat, flat != stack.NODATA)
-    return sums.line(3).slope.reshape(values.shape[1:])
+    return linear.of_small(days, flat, stack.NODATA, 3).slope.reshape(values.shape[1:])
 
 
 def from_files(store: DirectoryStore, sources: list[Source], options: TrendOptions) -> tuple[Series, Callable[[], Any]]:

@@ -6,6 +6,12 @@ A pair (high, low) stands for high + low, with |low| at most half a unit in the 
 
 from __future__ import annotations
 
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
 from tilery.workloads.trend.compiled import compiled
 
 Pair = tuple[float, float]
@@ -41,3 +47,21 @@ def difference_of_products(a: Pair, b: Pair, c: Pair, d: Pair) -> Pair:
     """a b - c d."""
     p = multiply(c, d)
     return add(multiply(a, b), (-p[0], -p[1]))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def exact_difference(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """a b - c d of 64-bit integers, in 128-bit integers; the result below 2^116, rounded to a float of the nearest 2^-52 of it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide, word, real = ir.IntType(128), ir.IntType(64), ir.DoubleType()
+        a, b, c, d = (builder.sext(argument, wide) for argument in arguments)
+        value = builder.sub(builder.mul(a, b), builder.mul(c, d))
+        negative = builder.icmp_signed("<", value, ir.Constant(wide, 0))
+        size = builder.select(negative, builder.neg(value), value)
+        high = builder.sitofp(builder.trunc(builder.lshr(size, ir.Constant(wide, 64)), word), real)
+        low = builder.uitofp(builder.trunc(size, word), real)
+        total = builder.fadd(builder.fmul(high, ir.Constant(real, 2.0**64)), low)
+        return builder.select(negative, builder.fneg(total), total)
+
+    return types.float64(types.int64, types.int64, types.int64, types.int64), generate

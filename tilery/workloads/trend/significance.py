@@ -1,13 +1,15 @@
 """The two-sided p-value of a slope, from the share of the variance that it explains.
 
-With t the statistic and df its degrees of freedom, cos^2 = df / (df + t^2) = 1 - R^2. Student's distribution is then a
-finite series in cos (Abramowitz and Stegun 26.7.3 and 26.7.4), whose infinite rest is p itself: summed where p is small, it
-keeps its relative precision.
+With t the statistic and df its degrees of freedom, x = df / (df + t^2) = 1 - R^2 and p = I_x(df / 2, 1 / 2), the incomplete
+beta function. p = x^(df/2) M(R), where M falls smoothly from 1 at R = 0 to 1 / (a B(a, 1/2)), a = df / 2: it is tabulated
+once for each df as polynomials in 32 pieces, from the series and the continued fraction of DLMF 8.17.8 and 8.17.22. Because x
+comes exactly (not as a difference from 1) and its power is a product, p keeps its relative precision, 1e-12, however small.
 """
 
 from __future__ import annotations
 
-from math import atan2, nan, pi, sqrt
+import threading
+from math import pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,79 +18,114 @@ from numpy.typing import NDArray
 from tilery.workloads.trend.compiled import compiled
 
 Floats = NDArray[np.float64]
-SERIES_UP_TO = 200
-"""Degrees of freedom for which the series is used; above, the incomplete beta function."""
-_TERMS = 2048
-_REST_IS_SHORT = 0.6
-"""Below this 1 - R^2 the rest converges faster than it is worth to try the beginning first."""
+MOST_DF = 4094
+_PIECES = 32
+_DEGREE = 7
+_NODES = np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
+_FROM_NODES = np.linalg.inv(np.vander(_NODES, increasing=True))
+"""Values at the Chebyshev nodes to coefficients."""
+_SERIES_BELOW = 4.0
+"""t^2 up to which p is 1 minus the series; above, the continued fraction converges fast and cancels nothing."""
+_own = threading.local()
 
 
-def coefficients() -> Floats:
-    """(2, terms): of the series for even and for odd degrees of freedom."""
-    j = np.arange(1, _TERMS, dtype=np.float64)
-    even = np.concatenate([[1.0], np.cumprod((2 * j - 1) / (2 * j))])
-    odd = np.concatenate([[1.0], np.cumprod(2 * j / (2 * j + 1))])
-    return np.stack([even, odd])
-
-
-@compiled
-def p_value(df: int, explained: float, unexplained: float, series: Floats) -> float:
-    """p for R^2 = `explained` = 1 - `unexplained`, both exact on their own. NaN where no series is used."""
-    if df < 1 or df > SERIES_UP_TO:
-        return nan
-    sine, cosine = sqrt(explained), sqrt(unexplained)
-    odd = df % 2
-    factor = 2 / pi * sine * cosine if odd else sine
-    first = (df - 1) // 2 if odd else df // 2
-    if unexplained > _REST_IS_SHORT:
-        begun = factor * _polynomial(series[odd, :first], unexplained)
-        p = 1.0 - (2 / pi * atan2(sine, cosine) if odd else 0.0) - begun
-        if p > 0.01:
-            return min(p, 1.0)
-    return factor * unexplained**first * _rest(series[odd, first:], unexplained)
+def table() -> tuple[Floats, Floats]:
+    """This thread's table: (df, pieces, degree + 1) coefficients, rows filled when first needed, and (df, 2): the scale of
+    the pieces (0 while the row is empty) and 1 / B(df / 2, 1 / 2)."""
+    if not hasattr(_own, "table"):
+        known = np.zeros((MOST_DF + 1, 2))
+        known[1:3, 1] = 1 / pi, 0.5
+        for df in range(3, MOST_DF + 1):
+            known[df, 1] = known[df - 2, 1] * (df - 1) / (df - 2)
+        _own.table = np.zeros((MOST_DF + 1, _PIECES, _DEGREE + 1)), known
+    found: tuple[Floats, Floats] = _own.table
+    return found
 
 
 @compiled
-def _polynomial(coefficients: Floats, x: float) -> float:
-    """By four interleaved Horner schemes, so that a processor need not wait for each step."""
-    size = coefficients.size
-    whole = size - size % 4
-    fourth = (x * x) * (x * x)
-    a = b = c = d = 0.0
-    tail = 0.0
-    for j in range(size - 1, whole - 1, -1):
-        tail = tail * x + coefficients[j]
-    a = tail
-    for j in range(whole - 4, -1, -4):
-        a = a * fourth + coefficients[j]
-        b = b * fourth + coefficients[j + 1]
-        c = c * fourth + coefficients[j + 2]
-        d = d * fourth + coefficients[j + 3]
-    return (a + b * x) + (x * x) * (c + d * x)
+def fill(df: int, rows: Floats, known: Floats) -> None:
+    """Compute the row of `df`. Pieces are equal in u = k R / (1 + (k - 1) R): they are shorter where M bends, near R = 0."""
+    scale = max(1.0, sqrt(df) / 2)
+    for piece in range(_PIECES):
+        rows[df, piece, :] = 0.0
+        for node in range(_DEGREE + 1):
+            u = (piece + (_NODES[node] + 1) / 2) / _PIECES
+            value = _scaled(df, u / (scale - u * (scale - 1)), known[df, 1])
+            for power in range(_DEGREE + 1):
+                rows[df, piece, power] += _FROM_NODES[power, node] * value
+    known[df, 0] = scale
 
 
 @compiled
-def _rest(coefficients: Floats, x: float) -> float:
-    """The infinite sum, as far as it counts."""
-    second, fourth = x * x, (x * x) * (x * x)
-    total, power = 0.0, 1.0
-    for j in range(0, coefficients.size - 3, 4):
-        four = (coefficients[j] + coefficients[j + 1] * x) + second * (coefficients[j + 2] + coefficients[j + 3] * x)
-        term = four * power
-        total += term
-        if term <= 1e-17 * total:
+def _scaled(df: int, r: float, over_beta: float) -> float:
+    """M = I_x(a, 1/2) / x^a with a = df / 2, x = 1 - r^2."""
+    a, square = df / 2, r * r
+    x = (1 - r) * (1 + r)
+    if df * square < _SERIES_BELOW * x:
+        total, term, k = 1.0, 1.0, 0
+        while term > 1e-17 * total:
+            term *= (a + 0.5 + k) / (1.5 + k) * square
+            total += term
+            k += 1
+        return x**-a - 2 * r * over_beta * total
+    return r * over_beta / a * _fraction(a, x)
+
+
+@compiled
+def _fraction(a: float, x: float) -> float:
+    """The continued fraction of I_x(a, 1/2), by Lentz's method."""
+    c, d = 1.0, 1 / (1 - (a + 0.5) * x / (a + 1))
+    value = d
+    for m in range(1, 1000):
+        even = m * (0.5 - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        d = 1 / (1 + even * d)
+        c = 1 + even / c
+        value *= d * c
+        odd = -(a + m) * (a + 0.5 + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d = 1 / (1 + odd * d)
+        c = 1 + odd / c
+        value *= d * c
+        if abs(d * c - 1) < 1e-16:
             break
-        power *= fourth
-    return total
+    return value
 
 
-def fill_large(p: Floats, n: Floats, explained: Floats, unexplained: Floats) -> None:
-    """p in place where there are too many degrees of freedom for the series."""
-    from scipy.special import betainc
+@compiled
+def p_values(n: Floats, r: Floats, unexplained: Floats, rows: Floats, known: Floats, power: Floats, p: Floats) -> None:
+    """p of blocks of pixels: `n` dates, correlation `r` (its size) and `unexplained` = 1 - r^2, exact on its own.
 
-    large = n - 2 > SERIES_UP_TO
-    if large.any():
-        p[large] = betainc((n[large] - 2) / 2, 0.5, unexplained[large])
+    NaN where r is NaN or n < 3. `power` is working memory. Loops of one step each, because those become vector instructions.
+    """
+    most = 0.0
+    for at in range(p.size):
+        most = max(most, n[at])
+    for at in range(p.size):
+        p[at] = unexplained[at]
+        power[at] = sqrt(unexplained[at]) if np.int64(n[at]) & 1 else 1.0  # n - 2 is odd: half a power more
+    bit = 1
+    while np.int64(most) >> bit:
+        for at in range(p.size):
+            power[at] *= p[at] if ((np.int64(n[at]) - 2) >> bit) & 1 else 1.0
+        for at in range(p.size):
+            p[at] *= p[at]
+        bit += 1
+    for at in range(p.size):
+        df = np.int64(n[at]) - 2
+        size = r[at]
+        if df < 1 or not size >= 0:
+            p[at] = np.nan
+            continue
+        if known[df, 0] == 0:
+            fill(df, rows, known)
+        scale = known[df, 0]
+        u = scale * size / (1 + (scale - 1) * size) * _PIECES
+        piece = min(np.int64(u), _PIECES - 1)
+        v = 2 * (u - piece) - 1
+        c = rows[df, piece]
+        second = v * v
+        low = (c[0] + c[1] * v) + second * (c[2] + c[3] * v)
+        high = (c[4] + c[5] * v) + second * (c[6] + c[7] * v)
+        p[at] = min(power[at] * (low + second * second * high), 1.0)
 
 
 def normal_two_sided(z: Any) -> Any:
