@@ -99,11 +99,11 @@ def run(store: Store, tenant: str, run_id: str, stage: str, job: str, stop: Stop
 
 
 def main(arguments: Sequence[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout, force=True)
     if len(arguments) != 4:
         print("usage: python -m containers.entrypoint TENANT RUN STAGE JOB", file=sys.stderr)
         return BadInput.exit_code
     tenant, run_id, stage, job = arguments
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout, force=True)
     recorder.start()
     stop = Stop()
     stop.listen()

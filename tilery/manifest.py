@@ -6,6 +6,7 @@ content is bad: then the manifest carries the refusal, and the run fails with it
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -173,11 +174,16 @@ def _read_ready(store: Store, drop: keys.Drop, key: str, version: str) -> Ready:
     if entry.size > READY_LIMIT:
         raise BadInput(f"{where} is {entry.size} bytes, more than the {READY_LIMIT} allowed")
     try:
-        return Ready.model_validate_json(store.get(key, version=version) or b"{}")
+        ready = Ready.model_validate_json(store.get(key, version=version) or b"{}")
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "the file"
         raise BadInput(f"{where}: {place}: {problem['msg']}; write {{}} or {{'options': {{...}}, 'files': [...]}}") from None
+    for name in set(ready.model_extra or {}) - set(registry.options(drop.workload).model_fields):
+        near = difflib.get_close_matches(name, Ready.model_fields, n=1)
+        if near:
+            raise BadInput(f"{where}: there is no {name!r}; did you mean {near[0]!r}?")
+    return ready
 
 
 def _listed(drop: keys.Drop, file: ListedFile, found: dict[str, Entry], endings: tuple[str, ...]) -> Source:

@@ -99,7 +99,7 @@ BAD = {
     "changed": (ready(files=[{"name": "a.laz", "sha256": "0" * 64}]), "a.laz: its sha256 is "),
     "dots": (ready(files=[{"name": "../../x.laz"}]), "has an empty part, '.' or '..'"),
     "misspelt": (ready(options={"tile_aera_km2": 1}), "unknown option 'tile_aera_km2': did you mean 'tile_area_km2'?"),
-    "unknown": (ready(file=[]), "file: Extra inputs are not permitted; write {} or"),
+    "unknown": (ready(file=[]), "unknown/_READY.json: there is no 'file'; did you mean 'files'?"),
     "no json": (b"{,}", "write {} or"),
 }
 

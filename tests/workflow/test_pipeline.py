@@ -168,7 +168,7 @@ def test_a_paused_run_waits_and_a_resumed_one_goes_on(spine: Spine) -> None:
     ("files", "ready", "sentence"),
     [
         ({"a.txt": b"1\n"}, b"{", "set/_READY.json: the file: Invalid JSON"),
-        ({"a.txt": b"1\n"}, {"option": {}}, "set/_READY.json: unknown option 'option': the options are"),
+        ({"a.txt": b"1\n"}, {"option": {}}, "set/_READY.json: there is no 'option'; did you mean 'options'?"),
         ({"a.txt": b"1\n"}, {"options": {"scal": 1}}, "unknown option 'scal': did you mean 'scale'"),
         ({"a.txt": b"1\n"}, {"files": [{"name": "b.txt"}]}, "names 'b.txt', which is not in the dataset"),
         ({"a.txt": b"1\n"}, {"files": [{"name": "a.txt", "size": 9}]}, "says 'a.txt' has 9 bytes, but 2 arrived"),
