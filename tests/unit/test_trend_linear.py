@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from tilery.workloads.trend import linear, robust, seasonal
+from tilery.workloads.trend import linear, robust, seasonal, significance
+from tilery.workloads.trend.doubled import exact_difference
 from tilery.workloads.trend.linear import Line, Sums
 from tilery.workloads.trend.seasonal import YEAR_DAYS
 
@@ -106,6 +108,48 @@ def test_any_order_of_dates_in_any_runs_gives_the_same_bits(order: list[int], cu
     assert bits(sums.line(3)) == bits(of_whole(DAYS, COUNTS, VALID))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("longest", [3, 900, 32767])
+def test_a_whole_stack_at_once_gives_the_same_bits_as_its_sums(kind: Any, longest: int) -> None:
+    """However many dates the 32-bit sums can take, and in which order the days come."""
+    limits = np.iinfo(kind)
+    random = np.random.default_rng(longest)
+    values: Any = random.integers(limits.min, limits.max, (61, 1100), endpoint=True).astype(kind)
+    values[random.random(values.shape) < 0.3] = 7
+    days = random.integers(0, longest, 61)
+    days[:3] = longest, 0, longest // 2
+    line = linear.of_small(days, values, 7, 3)
+    assert bits(line) == bits(of_whole(days, values, values != 7))
+    assert_scipy(Line(line.rows[:, :40]), days, np.where(values[:, :40] == 7, np.nan, values[:, :40].astype(float)))
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 58, 199, 1000, 4094])
+def test_the_tabulated_p_value_is_the_incomplete_beta_function(df: int) -> None:
+    from scipy.special import betainc
+
+    t = np.concatenate([np.linspace(1e-6, 12, 5000), np.geomspace(12, 1e5, 500)])
+    square = t * t / (df + t * t)
+    rest = df / (df + t * t)
+    wanted = np.where(t < 1, 1 - betainc(0.5, df / 2, square), betainc(df / 2, 0.5, rest))
+    p = np.empty(t.size)
+    significance.p_values(np.full(t.size, df + 2.0), np.sqrt(square), rest, *significance.table(), np.empty(t.size), p)
+    large = wanted > 1e-290
+    assert p[large] == pytest.approx(wanted[large], rel=3e-12)
+    assert (p[~large] < 1e-289).all()
+
+
+@given(*[st.integers(-(2**55), 2**55)] * 4)
+def test_a_difference_of_products_is_rounded_only_at_its_end(a: int, b: int, c: int, d: int) -> None:
+    for second in ((c, d), (a, b), (a, b + 1)):
+        exact = a * b - second[0] * second[1]
+        assert difference(a, b, *second) == pytest.approx(exact, rel=2.0**-52, abs=0)
+
+
+@numba.njit
+def difference(a: int, b: int, c: int, d: int) -> Any:
+    return exact_difference(a, b, c, d)
+
+
 def test_sums_of_two_workers_merge_to_the_whole() -> None:
     one, other = Sums(COUNTS.shape[1]), Sums(COUNTS.shape[1])
     one.add(DAYS[:20], COUNTS[:20], VALID[:20])
@@ -121,12 +165,8 @@ def test_floats_do_not_depend_on_order_or_neighbours_either(order: list[int], cu
     wanted = linear.of_floats(DAYS, values, 3)
     shuffled = values[np.array(order)]
     parts = [linear.of_floats(DAYS[np.array(order)], part, 3) for part in (shuffled[:, :cut], shuffled[:, cut:])]
-    joined = Line(*(np.concatenate(columns) for columns in zip(*(_columns(part) for part in parts), strict=True)))
+    joined = Line(np.concatenate([part.rows for part in parts], axis=1))
     assert bits(joined) == bits(wanted)
-
-
-def _columns(line: Line) -> list[NDArray[Any]]:
-    return [line.slope, line.intercept, line.n, line.r2, line.p, line.rmse]
 
 
 def test_the_largest_sums_that_are_allowed_do_not_overflow() -> None:

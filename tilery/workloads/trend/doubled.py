@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
@@ -49,9 +49,7 @@ def difference_of_products(a: Pair, b: Pair, c: Pair, d: Pair) -> Pair:
     return add(multiply(a, b), (-p[0], -p[1]))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def exact_difference(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    """a b - c d of 64-bit integers, in 128-bit integers; the result below 2^116, rounded to a float of the nearest 2^-52 of it."""
+def _exact_difference(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         wide, word, real = ir.IntType(128), ir.IntType(64), ir.DoubleType()
@@ -65,3 +63,7 @@ def exact_difference(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
         return builder.select(negative, builder.fneg(total), total)
 
     return types.float64(types.int64, types.int64, types.int64, types.int64), generate
+
+
+exact_difference: Any = intrinsic(_exact_difference)
+"""a b - c d of 64-bit integers, by 128-bit integers: exact until it becomes a float, to 2^-52 of itself. Below 2^116."""

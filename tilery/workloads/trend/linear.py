@@ -35,14 +35,37 @@ _FITS = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Per pixel, as flat arrays: slope per day, intercept on day 0, number of dates, R^2, p, RMSE; NaN where there is none."""
+    """(6, pixels): slope per day, intercept on day 0, number of dates, R^2, p, RMSE; NaN where there is none."""
 
-    slope: Floats
-    intercept: Floats
-    n: Floats
-    r2: Floats
-    p: Floats
-    rmse: Floats
+    rows: Floats
+
+    def _row(self, number: int) -> Floats:
+        row: Floats = self.rows[number]
+        return row
+
+    @property
+    def slope(self) -> Floats:
+        return self._row(0)
+
+    @property
+    def intercept(self) -> Floats:
+        return self._row(1)
+
+    @property
+    def n(self) -> Floats:
+        return self._row(2)
+
+    @property
+    def r2(self) -> Floats:
+        return self._row(3)
+
+    @property
+    def p(self) -> Floats:
+        return self._row(4)
+
+    @property
+    def rmse(self) -> Floats:
+        return self._row(5)
 
 
 class Sums:
@@ -69,7 +92,7 @@ class Sums:
         """The line of each pixel with at least `least` dates."""
         out = np.empty((6, self._sums.shape[1]))
         _lines(self._sums, least, *table(), out)
-        return Line(*out)
+        return Line(out)
 
 
 def of_small(days: NDArray[Any], values: NDArray[Any], nodata: int, least: int) -> Line:
@@ -79,14 +102,14 @@ def of_small(days: NDArray[Any], values: NDArray[Any], nodata: int, least: int) 
     """
     out = np.empty((6, values.shape[1]))
     _small_lines(days.astype(np.int64), values, nodata, least, *table(), out)
-    return Line(*out)
+    return Line(out)
 
 
 def of_floats(days: NDArray[Any], values: Floats, least: int) -> Line:
     """The line of each pixel of (dates, pixels) values; NaN and infinity mean that there is no value."""
     out = np.empty((6, values.shape[1]))
     _float_lines(days.astype(np.int64), values, least, *table(), out)
-    return Line(*out)
+    return Line(out)
 
 
 @compiled
@@ -239,9 +262,7 @@ def _square(total: Any, upper: Any, a: Any, b: Any, c: Any, d: Any) -> None:
 
 
 @compiled
-def _add_parts(
-    parts: NDArray[np.int32], squares: NDArray[np.uint32], first: int, sums: Whole, start: int, stop: int
-) -> None:
+def _add_parts(parts: NDArray[np.int32], squares: NDArray[np.uint32], first: int, sums: Whole, start: int, stop: int) -> None:
     """Add 32-bit sums, with days counted from `first`, to the whole ones."""
     n, st, stt = sums[0][start:stop], sums[1][start:stop], sums[2][start:stop]
     sy, sty, syy = sums[3][start:stop], sums[4][start:stop], sums[5][start:stop]

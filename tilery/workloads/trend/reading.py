@@ -45,8 +45,11 @@ class Reader:
         valid = np.empty(values.shape, bool)
 
         def read(number: int, at: int) -> None:
-            one, there = self.scene(self.series.scenes[number], [box])[0]
-            values[at], valid[at] = one.ravel(), there.ravel()
+            place = values[at].reshape(box[3], box[2])
+            one, there = self.scene(self.series.scenes[number], [box], place if self.series.whole else None)[0]
+            if one is not place:
+                place[...] = one
+            valid[at] = there.ravel()
 
         with ThreadPoolExecutor(READERS) as pool:
             for start in range(0, count, AT_ONCE):
@@ -61,9 +64,12 @@ class Reader:
         values = np.array([[values[0, 0] for values, _ in scene] for scene in read])
         return values, np.array([[valid[0, 0] for _, valid in scene] for scene in read])
 
-    def scene(self, scene: Scene, boxes: Sequence[Box]) -> list[tuple[NDArray[Any], Flags]]:
-        """For each box: values (height, width) of the stored type where sums are exact in it, else float64; and which count."""
-        layers = {name: self._layer(layer, boxes, self.options.resampling) for name, layer in scene.layers.items()}
+    def scene(self, scene: Scene, boxes: Sequence[Box], into: Any = None) -> list[tuple[NDArray[Any], Flags]]:
+        """For each box: values (height, width) of the stored type where sums are exact in it, else float64; and which count.
+
+        `into`: memory for the values of a single box and band, used where it spares a copy.
+        """
+        layers = {name: self._layer(layer, boxes, self.options.resampling, into) for name, layer in scene.layers.items()}
         quality = self._layer(scene.mask, boxes, "nearest") if scene.mask else None
         return [
             self._values(scene, {name: read[at] for name, read in layers.items()}, quality[at] if quality else None)
@@ -87,11 +93,11 @@ class Reader:
         valid &= np.isfinite(computed)
         return computed, self._in_range(computed, None, valid)
 
-    def _layer(self, layer: Layer, boxes: Sequence[Box], resampling: str) -> list[Read]:
+    def _layer(self, layer: Layer, boxes: Sequence[Box], resampling: str, into: Any = None) -> list[Read]:
         source = self.sources[layer.source]
         area, band, nodata = self.series.grid, layer.band, layer.nodata
         with rasters.opened(self.store, source, self.scratch, layer.source, layer.variable) as dataset:
-            return [rasters.band(dataset, band, area, box, resampling, nodata) for box in boxes]
+            return [rasters.band(dataset, band, area, box, resampling, nodata, into) for box in boxes]
 
     def _in_range(self, values: NDArray[Any], stored: Layer | None, valid: Flags) -> Flags:
         least, most = self.options.valid_min, self.options.valid_max

@@ -119,7 +119,7 @@ def p_values(n: Floats, r: Floats, unexplained: Floats, rows: Floats, known: Flo
             fill(df, rows, known)
         scale = known[df, 0]
         u = scale * size / (1 + (scale - 1) * size) * _PIECES
-        piece = min(np.int64(u), _PIECES - 1)
+        piece: Any = min(np.int64(u), _PIECES - 1)
         v = 2 * (u - piece) - 1
         c = rows[df, piece]
         second = v * v

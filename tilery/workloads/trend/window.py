@@ -54,7 +54,7 @@ def compute(reader: Reader, box: tuple[int, int, int, int]) -> Floats:
     found = [scaled_line(line, series)]
     if stack is not None:
         found += _more(stack, days, series, options)
-    return np.concatenate(found)
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def days_of(series: Series) -> NDArray[np.int64]:
@@ -106,18 +106,15 @@ def _scale(series: Series) -> Layer:
 
 
 def scaled_line(line: Line, series: Series) -> Floats:
-    """(6, pixels): slope per year, intercept and RMSE in values."""
+    """(6, pixels): slope per year, intercept and RMSE in values; in the memory of `line`, for a window's is large."""
     layer = _scale(series)
-    return np.stack(
-        [
-            line.slope * YEAR_DAYS * layer.scale,
-            line.intercept * layer.scale + layer.offset,
-            line.n,
-            line.r2,
-            line.p,
-            line.rmse * abs(layer.scale),
-        ]
-    )
+    rows = line.rows
+    rows[0] *= YEAR_DAYS * layer.scale
+    if layer.scaled:
+        rows[1] *= layer.scale
+        rows[1] += layer.offset
+        rows[5] *= abs(layer.scale)
+    return rows
 
 
 def values_of(stored: NDArray[Any], series: Series) -> Floats:
