@@ -57,7 +57,7 @@ def fill(df: int, rows: Floats, known: Floats) -> None:
 
 
 @compiled
-def _scaled(df: int, r: float, over_beta: float) -> float:
+def _scaled(df: int, r: float, over_beta: float) -> Any:
     """M = I_x(a, 1/2) / x^a with a = df / 2, x = 1 - r^2."""
     a, square = df / 2, r * r
     x = (1 - r) * (1 + r)
@@ -110,7 +110,7 @@ def p_values(n: Floats, r: Floats, unexplained: Floats, rows: Floats, known: Flo
             p[at] *= p[at]
         bit += 1
     for at in range(p.size):
-        df = np.int64(n[at]) - 2
+        df: Any = np.int64(n[at]) - 2
         size = r[at]
         if df < 1 or not size >= 0:
             p[at] = np.nan
