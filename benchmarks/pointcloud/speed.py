@@ -72,7 +72,7 @@ def main() -> None:
     files = asked.files or [sample(ROOT / ".cache"), *(DATA / name for name in FILES if (DATA / name).exists())]
     measured: dict[str, list[tuple[int, float]]] = {lane: [] for lane in LANES}
     print(f"{machine()}, median of {asked.repeat}\n")
-    print("| file | points | what | wall s | CPU s | M points / CPU s | peak MiB | estimate s |")
+    print("| file | points | what | wall s | CPU s | M points / CPU s | peak MiB | run s of estimate s |")
     print("|---" * 8 + "|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -86,7 +86,8 @@ def main() -> None:
                 cost, record = middle([cost for cost, _ in runs]), runs[-1][1]
                 totals = sorted(float(one["timings"]["total_s"]) for _, one in runs)
                 measured[lane].append((points, totals[len(totals) // 2]))
-                _line(path, points, f"tilery, lane {lane}", cost, f"{record['estimate']['seconds']:.1f}")
+                took = f"{totals[len(totals) // 2]:.1f} of {record['estimate']['seconds']:.1f}"
+                _line(path, points, f"tilery, lane {lane}", cost, took)
     if asked.refit:
         refit(measured)
         print(f"\nrefitted {TABLE}")
