@@ -11,7 +11,7 @@ from cli.find_run import find_run
 from cli.options import Root, RunName, Settings, Stack, Tenant
 from cli.target import Target, find
 from cli.text import err, short
-from tilery import keys, ledger
+from tilery import explain, gates
 from tilery.options import from_text
 from tilery.outcomes import BadInput
 from tilery.workload import StageName
@@ -39,6 +39,8 @@ def redrive(run: RunName, tenant: Tenant = "local", root: Root = None, stack: St
         client.redrive_execution(executionArn=_arn(target, line))
     except client.exceptions.ExecutionNotRedrivable as error:
         raise BadInput(f"{_title(line)} cannot be redriven: {error.response['Error']['Message']}; use `tilery redo`") from None
+    count = int(client.describe_execution(executionArn=_arn(target, line)).get("redriveCount", 1))
+    explain.redriven(target.store, tenant, line["run_id"], count)
     err().print(f"Redriven {_title(line)}. Follow it: tilery show {short(line['run_id'])} {target.flags()}", markup=False)
 
 
@@ -80,8 +82,7 @@ def pause(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stac
     """Let a run wait after its present stage until `tilery resume`."""
     target, line = _find(run, tenant, root, stack)
     _refuse_unless(_status(target, line), ("RUNNING",), line, "only a running run can be paused")
-    marker = {"at": ledger.now(), "by": "tilery pause"}
-    target.store.put(keys.run(tenant, line["run_id"], "pause.json"), json.dumps(marker).encode())
+    gates.pause(target.store, tenant, line["run_id"])
     err().print(
         f"{_title(line)} will wait after its present stage. Go on: tilery resume {short(line['run_id'])} {target.flags()}",
         markup=False,
@@ -90,12 +91,8 @@ def pause(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stac
 
 def resume(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:
     """Let a paused run go on."""
-    from tilery import gates
-
     target, line = _find(run, tenant, root, stack)
-    client = target.stepfunctions
-    target.store.delete([keys.run(tenant, line["run_id"], "pause.json")])
-    gates.resume(target.store, client, tenant, line["run_id"])
+    gates.resume(target.store, target.stepfunctions, tenant, line["run_id"])
     err().print(f"{_title(line)} goes on.", markup=False)
 
 

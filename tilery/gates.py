@@ -11,11 +11,18 @@ from typing import Any
 
 from tilery import keys, stages
 from tilery.ledger import now
+from tilery.outcomes import BadInput
 from tilery.store.port import NotFound, Store
 
 
 def pause(store: Store, tenant: str, run_id: str) -> None:
-    """Ask a run to wait after the stage that is going on now."""
+    """Ask a run to wait after the stage that is going on now. `BadInput` if one worker does it all, without a gate."""
+    try:
+        lane = stages.read_run(store, tenant, run_id).lane
+    except NotFound:
+        lane = ""  # it is not sized yet: the gate will see the wish
+    if lane == "lambda":
+        raise BadInput("this run is done by one worker, in one go: there is nothing to pause; `tilery stop` ends it")
     store.put(keys.run(tenant, run_id, "pause.json"), json.dumps({"at": now()}).encode())
 
 

@@ -1,0 +1,69 @@
+"""The run book tells the state of a run from its events alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tilery import explain, gates, ledger, manifest
+from tilery.outcomes import BadInput
+from tilery.run import Estimate, Manifest, Run, Trigger
+from tilery.store.directory import DirectoryStore
+
+TRIGGER = Trigger(bucket="drop", key="drop/acme/sums/a.txt", version="1")
+
+
+def given(store: DirectoryStore) -> Manifest:
+    run = Manifest(run_id="r" * 64, tenant="acme", workload="sums", dataset="a.txt", trigger=TRIGGER, received=ledger.now())
+    return manifest.write(store, run)
+
+
+def status(store: DirectoryStore) -> str:
+    return str(ledger.runs(store, "acme")[0]["status"])
+
+
+def test_a_run_is_running_until_it_ends_and_again_after_a_redrive(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    run = given(store)
+    assert status(store) == "RUNNING"
+    ledger.write(store, run, "failed-0", sentence="a tile is missing")
+    assert status(store) == "FAILED"
+    explain.redriven(store, "acme", run.run_id, 1)
+    assert status(store) == "RUNNING"
+    ledger.write(store, run, "succeeded")
+    assert status(store) == "SUCCEEDED"
+
+
+def test_an_event_is_written_once(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    run = given(store)
+    assert ledger.write(store, run, "sized", lane="fargate")
+    assert not ledger.write(store, run, "sized", lane="lambda")
+    events = ledger.events(store, "acme", run.received[:10], run.run_id)
+    assert [event.get("lane") for event in events] == [None, "fargate"]
+
+
+def test_a_run_that_one_worker_does_in_one_go_cannot_be_paused(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    run = given(store)
+    sized = Run(
+        run_id=run.run_id,
+        tenant="acme",
+        workload="sums",
+        dataset="a.txt",
+        trigger=TRIGGER,
+        sources=[],
+        options={},
+        fingerprint="f",
+        lane="lambda",
+        lane_reason="small",
+        estimate=Estimate(seconds=1, dollars=0),
+        counts={},
+        facts={},
+        received=run.received,
+        version="0",
+    )
+    store.put(f"work/acme/runs/{run.run_id}/run.json", sized.model_dump_json().encode())
+    with pytest.raises(BadInput, match="nothing to pause"):
+        gates.pause(store, "acme", run.run_id)
