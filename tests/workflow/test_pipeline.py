@@ -136,6 +136,27 @@ def test_a_redrive_that_fails_again_can_be_redriven_again(spine: Spine) -> None:
     assert {"failed-0", "failed-1", "failed-2", "failed-3"} <= set(outcome.events)
 
 
+def test_a_map_that_gives_up_reaches_the_check_and_redrives_do_only_what_is_missing(spine: Spine) -> None:
+    numbers = range(420)
+    options = {**SHARDED, "lines": 1, "once": True, "fail": {f"f0-{number}": "error" for number in numbers}}
+    key = spine.put({"a.txt": "\n".join(map(str, numbers)).encode()}, ready={"options": options})
+
+    async def act(twin: Twin) -> str:
+        accepted = await dropped(twin, key)
+        ended = await twin.wait(accepted.run_id)
+        assert (ended.status, ended.error) == ("FAILED", "Incomplete")
+        assert any(event["type"] == "MapRunFailed" for event in twin.engine.history(ended.arn))
+        for _ in range(5):  # the breaker spares jobs that were never tried: they fail once of their own later
+            await twin.redrive(accepted.run_id)
+            if (await twin.wait(accepted.run_id)).status == "SUCCEEDED":
+                break
+        return accepted.run_id
+
+    outcome = spine.outcome(spine.on_twin(act))
+    assert sums(outcome) == [sum(number * number for number in numbers)]
+    assert set(spine.calls().values()) == {2}
+
+
 def test_a_batch_job_that_is_killed_from_outside_is_tried_again_and_skips_what_was_finished(spine: Spine) -> None:
     outcome = spine.run_dataset({"a.txt": NUMBERS}, {**SHARDED, "fail": {"f0-3": "kill"}, "once": True})
     assert sums(outcome) == [TOTAL]
