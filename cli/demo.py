@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from cli.products import read
-from cli.progress import Display, Watch
+from cli.progress import Display, Watch, follow
 from cli.sample import sample
 from cli.target import TwinTarget, open_directory
 from cli.text import err, out
@@ -39,7 +39,7 @@ async def demo(root: Path, file: Path) -> int:
         console.print(f"accepted: run {accepted.run_id[:8]}", markup=False)
         watch = Watch(TwinTarget(root).stepfunctions, store, accepted.execution_arn, TENANT, accepted.run_id)
         with Display(err()) as display:
-            looking = asyncio.create_task(_look(watch, display))
+            looking = asyncio.create_task(follow(watch, display))
             await twin.wait(accepted.run_id)
             looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -71,12 +71,6 @@ async def _accepted(answers: asyncio.Queue[TwinEvent], name: str) -> Accepted:
             return event
         if isinstance(event, Ignored) and event.key.endswith(f"/{name}"):
             raise Transient(f"the drop was ignored: {event.why}")
-
-
-async def _look(watch: Watch, display: Display) -> None:
-    while True:
-        display.show(await asyncio.to_thread(watch.look))
-        await asyncio.sleep(0.25)
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ store say how many of its items are done. So it works the same for the twin, for
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -214,3 +215,12 @@ class Display:
         said = step.status.lower().replace("_", " ") if step.ended else step.words
         count = f" {step.done}/{step.total}" if step.total and not step.ended else ""
         self._console.print(f"{seconds // 60:02d}:{seconds % 60:02d} {said}{count}", markup=False)
+
+
+async def follow(watch: Watch, display: Display) -> None:
+    """Show where the run is until cancelled: four times a second, less often where a look takes long."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        begun = clock()
+        display.show(await asyncio.to_thread(watch.look))
+        await asyncio.sleep(max(0.25, 5 * (clock() - begun)))

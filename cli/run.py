@@ -14,7 +14,7 @@ import typer
 from cli import products
 from cli.inputs import InputFile, Request, check_installed, request
 from cli.options import Settings, Tenant
-from cli.progress import Display, Watch
+from cli.progress import Display, Watch, follow
 from cli.target import TwinTarget, open_directory
 from cli.text import err, out
 from tilery import keys
@@ -94,7 +94,7 @@ async def _follow(twin: Twin, store: Store, asked: Request, key: str, run_id: st
             await twin.redrive(run_id)
     target = TwinTarget(Path(twin.root))
     watch = Watch(target.stepfunctions, store, target.execution_arn(asked.workload, run_id), asked.tenant, run_id)
-    looking = asyncio.create_task(_look(watch, display))
+    looking = asyncio.create_task(follow(watch, display))
     try:
         await twin.wait(run_id)
         await twin.explained()
@@ -103,14 +103,6 @@ async def _follow(twin: Twin, store: Store, asked: Request, key: str, run_id: st
         with contextlib.suppress(asyncio.CancelledError):
             await looking
     display.show(await asyncio.to_thread(watch.look))
-
-
-async def _look(watch: Watch, display: Display) -> None:
-    pause_s = 0.25
-    while True:
-        begun = asyncio.get_running_loop().time()
-        display.show(await asyncio.to_thread(watch.look))
-        await asyncio.sleep(max(pause_s, 5 * (asyncio.get_running_loop().time() - begun)))
 
 
 def prepare(store: Store, root: Path, asked: Request) -> tuple[str, str]:

@@ -31,6 +31,3 @@ class OutOfMemory(Outcome):
 
 class Incomplete(Outcome):
     """Some items of a stage have no completion marker. The run can be redriven."""
-
-
-BY_NAME: dict[str, type[Outcome]] = {kind.__name__: kind for kind in (BadInput, Transient, OutOfMemory, Incomplete)}

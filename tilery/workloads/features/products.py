@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tilery import keys
 from tilery.report import Picture
 from tilery.run import Product
 from tilery.store.port import Span
@@ -30,12 +29,12 @@ def publish(publication: Publication[FeaturesOptions]) -> Published:
     parts = [str(done.item["id"]) for done in publication.done["finish"] if done.item["id"] != lists.SUMMARY]
     products = [_copied(publication, "features", work.out(f"{part}.parquet"), f"features/{part}.parquet") for part in parts]
     products.append(_copied(publication, "model", work.out("model.npz"), "model.npz"))
-    products.append(_stored(publication, "model", "model.json", _model_json(publication, summary)))
+    products.append(publication.put("model", "model.json", _model_json(publication, summary)))
     products += [_copied(publication, "plot", work.out(name), name) for name in summary["plots"]]
     pictures = [Picture(work.store.get(work.out(name)), *CAPTIONS[name]) for name in reversed(summary["plots"])]
     warnings = _warnings(work.options, summary, str(publication.record["device"]))
     html = page({**publication.record, "warnings": [*publication.record["warnings"], *warnings]}, summary, products, pictures)
-    products.append(_stored(publication, "report", "report.html", html.encode()))
+    products.append(publication.put("report", "report.html", html.encode()))
     counts = {"embedded": summary["pictures"], "errors": summary["errors"], "components": summary["components"]}
     return Published(products, counts=counts, warnings=warnings)
 
@@ -78,18 +77,5 @@ def _warnings(options: FeaturesOptions, summary: dict[str, Any], device: str) ->
 def _copied(publication: Publication[FeaturesOptions], kind: str, key: str, path: str) -> Product:
     store = publication.work.store
     entry = store.head(key)
-    store.compose(keys.join(publication.folder, path), [Span(key, 0, entry.size if entry else 0)])
-    return _product(publication, kind, path)
-
-
-def _stored(publication: Publication[FeaturesOptions], kind: str, path: str, data: bytes) -> Product:
-    publication.work.store.put(keys.join(publication.folder, path), data)
-    return _product(publication, kind, path)
-
-
-def _product(publication: Publication[FeaturesOptions], kind: str, path: str) -> Product:
-    key = keys.join(publication.folder, path)
-    entry, digest = publication.work.store.head(key), publication.work.store.digest(key)
-    return Product(
-        kind=kind, path=path, bytes=entry.size if entry else 0, digest={"algorithm": digest.algorithm, "value": digest.value}
-    )
+    store.compose(publication.key(path), [Span(key, 0, entry.size if entry else 0)])
+    return publication.product(kind, path)

@@ -21,7 +21,7 @@ def publish(publication: Publication[ImagesOptions]) -> Published:
     summary = publication.done["merge"][0].value
     others = [_copied(publication, kind, "merge", path) for kind, path in FILES]
     html = _page(publication, summary, others)
-    others.append(_put(publication, "report", "report.html", html.encode()))
+    others.append(publication.put("report", "report.html", html.encode()))
     counts = {"pictures": summary["pictures"], "errors": summary["errors"], "pieces": summary["pieces"]}
     return Published([*_pictures(publication), *others], counts=counts, warnings=_warnings(summary))
 
@@ -53,15 +53,7 @@ def _picture(publication: Publication[ImagesOptions], source: str, piece: dict[s
 
 
 def _copied(publication: Publication[ImagesOptions], kind: str, stage: Any, path: str) -> Product:
-    return _put(publication, kind, path, publication.work.store.get(publication.work.key(stage, path)))
-
-
-def _put(publication: Publication[ImagesOptions], kind: str, path: str, data: bytes) -> Product:
-    key = f"{publication.folder}/{path}"
-    publication.work.store.put(key, data)
-    digest = publication.work.store.digest(key)
-    value = {"algorithm": digest.algorithm, "value": digest.value}
-    return Product(kind=kind, path=path, bytes=len(data), digest=value)
+    return publication.put(kind, path, publication.work.store.get(publication.work.key(stage, path)))
 
 
 def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], files: list[Product]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tilery.outcomes import BadInput
 from tilery.report import Figure, FileLink, Picture, Report
-from tilery.run import Product, Source
+from tilery.run import Source
 from tilery.store.port import Span
 from tilery.workload import Publication, Published
 from tilery.workloads.trend import expression, pictures, rasters, stac
@@ -51,7 +51,7 @@ def publish(publication: Publication[TrendOptions]) -> Published:
     links = [("trend", NAME, entry.size), *((kind, path, len(data)) for kind, path, data in files)]
     page = _report(publication, series, counts, map_png, plots, links).html().encode()
     work.store.put(f"{publication.folder}/report.html", page)
-    products = [_product(publication, kind, path, size) for kind, path, size in [*links, ("report", "report.html", len(page))]]
+    products = [publication.product(kind, path) for kind, path, _ in [*links, ("report", "report.html", len(page))]]
     warnings = [] if counts["with_trend"] else ["no pixel has enough valid dates for a trend; check nodata, mask and pattern"]
     return Published(products, counts, warnings)
 
@@ -66,11 +66,6 @@ def _small(publication: Publication[TrendOptions], key: str, size: int) -> tuple
             shape = (max(1, round(dataset.height / share)), max(1, round(dataset.width / share)))
         slope, p = dataset.read([1, 5], out_shape=(2, *shape)).astype(np.float64)
     return slope, p
-
-
-def _product(publication: Publication[TrendOptions], kind: str, path: str, size: int) -> Product:
-    digest = publication.work.store.digest(f"{publication.folder}/{path}")
-    return Product(kind=kind, path=path, bytes=size, digest={"algorithm": digest.algorithm, "value": digest.value})
 
 
 def _report(
