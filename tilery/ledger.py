@@ -13,7 +13,7 @@ from tilery import keys
 from tilery.run import Manifest
 from tilery.store.port import Store
 
-ENDED = ("succeeded", "partial", "failed")
+PUBLISHED = ("succeeded", "partial")
 
 
 def now() -> str:
@@ -36,9 +36,9 @@ def write(store: Store, manifest: Manifest, event: str, **facts: Any) -> bool:
 
 
 def events(store: Store, tenant: str, date: str, run_id: str) -> list[dict[str, Any]]:
-    """The events of one run in the order they happened."""
+    """The events of one run in the order they happened; those of one millisecond by attempt, a redrive before what came of it."""
     found = [json.loads(store.get(entry.key)) for entry in store.list(f"ledger/{tenant}/{date}/{run_id}/")]
-    return sorted(found, key=lambda event: str(event["at"]))
+    return sorted(found, key=lambda event: (str(event["at"]), _attempt(event), not _redrive(event)))
 
 
 def runs(store: Store, tenant: str) -> list[dict[str, Any]]:
@@ -54,18 +54,30 @@ def runs(store: Store, tenant: str) -> list[dict[str, Any]]:
     )
 
 
+def _attempt(event: dict[str, Any]) -> int:
+    """How many redrives came before an event that counts them (`failed-N`, `redriven-N`); 0 for the others."""
+    number = event["event"].rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _redrive(event: dict[str, Any]) -> bool:
+    return str(event["event"]).startswith("redriven-")
+
+
 def _summary(history: list[dict[str, Any]]) -> dict[str, Any]:
     first, last = history[0], history[-1]
-    ended = [event for event in history if event["event"].split("-")[0] in ENDED]
-    redriven = bool(ended) and any(event["event"].startswith("redriven") and event["at"] > ended[-1]["at"] for event in history)
-    status = "RUNNING" if not ended or redriven else ended[-1]["event"].split("-")[0].upper()
+    # By attempt, never by the clock: events are written by several machines, and within one millisecond.
+    failed = max((event for event in history if event["event"].startswith("failed-")), key=_attempt, default=None)
+    ended = next((event for event in history if event["event"] in PUBLISHED), failed)
+    if ended is failed and failed and any(_redrive(event) and _attempt(event) > _attempt(failed) for event in history):
+        ended = None
     return {
         "run_id": first["run_id"],
         "tenant": first["tenant"],
         "workload": first["workload"],
         "dataset": first["dataset"],
-        "status": status,
+        "status": ended["event"].split("-")[0].upper() if ended else "RUNNING",
         "received": first["at"],
-        "ended": "" if status == "RUNNING" else ended[-1]["at"],
+        "ended": ended["at"] if ended else "",
         "last": last["event"],
     }
