@@ -36,7 +36,7 @@ def write(store: Store, manifest: Manifest, event: str, **facts: Any) -> bool:
 
 
 def events(store: Store, tenant: str, date: str, run_id: str) -> list[dict[str, Any]]:
-    """The events of one run in the order they happened; those of one millisecond by attempt, a redrive before what came of it."""
+    """The events of one run in the order they happened; within a millisecond by attempt, a redrive before its outcome."""
     found = [json.loads(store.get(entry.key)) for entry in store.list(f"ledger/{tenant}/{date}/{run_id}/")]
     return sorted(found, key=lambda event: (str(event["at"]), _attempt(event), not _redrive(event)))
 
