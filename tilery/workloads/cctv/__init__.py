@@ -1,0 +1,1 @@
+"""CCTV: video becomes detections, tracks, counts, speeds and heat maps."""

@@ -1,0 +1,61 @@
+"""CCTV: video becomes detections, tracks, counts and heat maps. Each verb is a module of its own, imported when used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from tilery.run import Source
+from tilery.store.port import Store
+from tilery.workload import ALL, Done, Item, Publication, Published, Sizing, Stage, StageName, Work, Workload
+from tilery.workloads.cctv.options import CctvOptions
+
+SEEN = (
+    "start", "zone", "gap_s", "segment_s", "detector", "classes", "score", "detect_hz", "slices", "still", "view", "dedup",
+    "max_megapixels", "max_hours",
+)  # fmt: skip
+"""What decides the detections. Lines, zones and calibration are not among them: changing those detects nothing again."""
+TOLD = ("camera", "gate", "lines", "zones", "calibration", "bin_s", "max_speed_kmh", "blur")
+
+
+class Cctv(Workload[CctvOptions]):
+    """Time segments are detected apart; one tracker then passes over all of them."""
+
+    name = "cctv"
+    suffixes = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".jpg", ".jpeg", ".png", ".json", ".onnx")
+    unit = "frames"
+    needs = ("numpy", "av", "cv2", "onnxruntime", "pyarrow")
+    Options = CctvOptions
+    stages: ClassVar[Mapping[StageName, Stage]] = {
+        "process": Stage(options=SEEN, work_per_job=40_000, holes=True),
+        "merge": Stage(options=TOLD, fan_in=ALL),
+        "finish": Stage(options=("annotate",), work_per_job=40_000, holes=True),
+    }
+
+    def size(self, sources: list[Source], options: CctvOptions, store: Store) -> Sizing:
+        from tilery.workloads.cctv.sizing import size
+
+        return size(sources, options, store)
+
+    def items(self, work: Work[CctvOptions], before: list[Done]) -> Iterable[Item]:
+        return [done.item for done in work.finished("process")] if work.options.annotate else []
+
+    def process(self, work: Work[CctvOptions], item: Item) -> dict[str, Any]:
+        from tilery.workloads.cctv.segment import process
+
+        return process(work, item)
+
+    def merge(self, work: Work[CctvOptions], item: Item) -> dict[str, Any]:
+        from tilery.workloads.cctv.analysis import merge
+
+        return merge(work, item)
+
+    def finish(self, work: Work[CctvOptions], item: Item) -> dict[str, Any]:
+        from tilery.workloads.cctv.annotate import finish
+
+        return finish(work, item)
+
+    def publish(self, publication: Publication[CctvOptions]) -> Published:
+        from tilery.workloads.cctv.products import publish
+
+        return publish(publication)
