@@ -11,7 +11,7 @@ neighbourhood, and every number that a label depends on is an integer.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tilery.workloads.pointcloud import fill, morphology
@@ -83,8 +83,28 @@ def halo_m(options: GroundOptions) -> float:
     return halo_cells(options) * Cells.of(options).cell_mm / MM_PER_M
 
 
+@dataclass(frozen=True, slots=True)
+class GroundResult:
+    """What the ground filter knows about the points it was given."""
+
+    labels: Any
+    """ASPRS class per point (uint8: 1, 2 or 7) in the core; 0 for all others."""
+    terrain: Any
+    """Height of the ground (int32 mm, `VOID` where unknown), rows x columns of `window`; right in the core and one cell around,
+    further out it may depend on points that were not given."""
+    window: Window
+    """The cells of `terrain` and `low`: the core and its halo, as far as there are points."""
+    low: Any
+    """Cells (bool) whose lowest point is low noise."""
+
+
 def classify_ground(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> Any:
-    """ASPRS classes (uint8: 1, 2 or 7) of the points in `core`; 0 for all others.
+    """The labels alone of `ground_of`."""
+    return ground_of(x, y, z, core, options).labels
+
+
+def ground_of(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> GroundResult:
+    """The ground among the points in `core`, and the terrain below them.
 
     x, y (int64 mm), z (int32 mm) hold every point of `core.grow(halo_cells(options))`; more do no harm, and order does not
     matter. Arrays of CuPy are worked on where they are.
@@ -95,10 +115,12 @@ def classify_ground(x: Any, y: Any, z: Any, core: Window, options: GroundOptions
     labels = xp.full(z.shape, HALO_ONLY, dtype=xp.uint8)
     near = window.contains(x, y, cells.cell_mm)
     if not bool(near.any()):
-        return labels
+        nowhere = Window(core.x0, core.y0, 0, 0)
+        return GroundResult(labels, xp.zeros((0, 0), dtype=xp.int32), nowhere, xp.zeros((0, 0), dtype=bool))
     if not bool(near.all()):
-        labels[near] = classify_ground(x[near], y[near], z[near], core, options)
-        return labels
+        found = ground_of(x[near], y[near], z[near], core, options)
+        labels[near] = found.labels
+        return replace(found, labels=labels)
     window = window.overlap(bounds(x, y, cells.cell_mm).grow(EDGE_CELLS))
     cell = window.cell_of(x, y, cells.cell_mm)
     minimum = lowest(cell, z, window.width * window.height).reshape(window.shape)
@@ -109,7 +131,7 @@ def classify_ground(x: Any, y: Any, z: Any, core: Window, options: GroundOptions
     for start in range(0, len(mine), BATCH_POINTS):
         part = mine[start : start + BATCH_POINTS]
         labels[part] = label_points(x[part], y[part], z[part].astype(xp.int64), terrain, slope, low, window, options)
-    return labels
+    return GroundResult(labels, terrain, window, low)
 
 
 def label_points(x: Any, y: Any, z: Any, terrain: Any, slope: Any, low: Any, window: Window, options: GroundOptions) -> Any:
