@@ -15,9 +15,12 @@ def test_a_fragment_survives(count: int, seed: int) -> None:
     given_points = _small(count, seed)
     back = fragments.decode(fragments.encode(given_points), "f")
     assert back.shard == given_points.shard
-    for name in ("x", "y", "z", "returns", "index"):
+    for name in fragments.COLUMNS:
         before, after = getattr(given_points, name), getattr(back, name)
-        assert before.dtype == after.dtype
+        if before is None:
+            assert after is None
+            continue
+        assert (before.dtype, before.shape) == (after.dtype, after.shape)
         assert before.tolist() == after.tolist()
 
 
@@ -27,7 +30,21 @@ def _small(count: int, seed: int) -> fragments.Fragment:
     index = np.unique(random.integers(0, 2**32, count, dtype=np.uint64)).astype(np.uint32)
     n = len(index)
     z = random.integers(-400_000, 9_000_000, n).astype(np.int32)
-    return fragments.Fragment(3, x[:n], y[:n], z, random.integers(0, 256, n).astype(np.uint8), index)
+    returns, source = random.integers(0, 256, (2, n)).astype(np.uint8)
+    intensity = random.integers(0, 2**16, n).astype(np.uint16) if seed % 2 else None
+    rgb = random.integers(0, 2**16, (n, 3)).astype(np.uint16) if seed % 3 else None
+    return fragments.Fragment(3, x[:n], y[:n], z, returns, index, source, intensity, rgb)
+
+
+def test_a_file_without_colour_is_black_beside_one_that_has_it() -> None:
+    plain, coloured = _small(5, 3), _small(7, 1)
+    assert plain.rgb is None
+    assert coloured.rgb is not None
+    both, starts = fragments.join([plain, coloured])
+    assert starts.tolist() == [0, 5, 12]
+    assert both.rgb is not None
+    assert both.rgb.tolist() == [[0, 0, 0]] * 5 + coloured.rgb.tolist()
+    assert both.take(np.array([6, 2])).source.tolist() == [coloured.source[1], plain.source[2]]
 
 
 @pytest.mark.parametrize("cut", [3, 30, -1])

@@ -1,7 +1,8 @@
 """The bytes that the shuffle between shards and tiles moves: points of one shard for one tile, and their labels back.
 
-A fragment is a header and five columns, split in bytes of equal place and deflated at the fastest level: positions relative to
-the fragment's own corner (int32 mm), return number and count in one byte, index within the shard (uint32, ascending).
+A fragment is a header and its columns, split in bytes of equal place and deflated at the fastest level: positions relative to
+the fragment's own corner (int32 mm), return number and count in one byte, the class that the input gave (uint8), index within
+the shard (uint32, ascending), and, where something needs them and the file has them, intensity and colour (uint16).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import numpy.typing as npt
 
 from tilery.outcomes import Incomplete
 
-_HEADER = struct.Struct("<4sIIqqqI")
-"""Magic, shard, points, corner x, y, z (mm), CRC-32 of the deflated columns."""
-_MAGIC = b"TFR1"
+_HEADER = struct.Struct("<4sIIBqqqI")
+"""Magic, shard, points, which of the optional columns there are, corner x, y, z (mm), CRC-32 of the deflated columns."""
+_MAGIC = b"TFR2"
+_INTENSITY, _RGB = 1, 2
 _LABELS_HEADER = struct.Struct("<4sIII")
 """Magic, shard, points, CRC-32."""
 _LABELS_MAGIC = b"TLB1"
@@ -37,10 +39,29 @@ class Fragment:
     returns: npt.NDArray[np.uint8]
     """Return number in the low four bits, number of returns in the high four."""
     index: npt.NDArray[np.uint32]
-    """Place of each point within its shard."""
+    """Place of each point within its shard; empty where nothing asks for it (the whole lane)."""
+    source: npt.NDArray[np.uint8]
+    """The class that the input gave."""
+    intensity: npt.NDArray[np.uint16] | None = None
+    """None where nothing needs it."""
+    rgb: npt.NDArray[np.uint16] | None = None
+    """Shape (n, 3); None where nothing needs it or no file has it. Black where only this point's file has none."""
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.z)
+
+    def take(self, members: npt.NDArray[Any]) -> Fragment:
+        """Some of the points, in the order of `members`."""
+        columns: dict[str, Any] = {name: _taken(getattr(self, name), members) for name in COLUMNS}
+        return replace(self, **columns)
+
+
+COLUMNS = ("x", "y", "z", "returns", "index", "source", "intensity", "rgb")
+"""All columns of a fragment."""
+
+
+def _taken(column: npt.NDArray[Any] | None, members: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    return column if column is None or not len(column) else column[members]
 
 
 def pack_returns(number: npt.NDArray[Any], count: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -52,12 +73,13 @@ def pack_returns(number: npt.NDArray[Any], count: npt.NDArray[Any]) -> npt.NDArr
 def encode(fragment: Fragment) -> bytes:
     """Raises `ValueError` where columns differ in length or spread over more than int32 mm (2,147 km)."""
     count = len(fragment)
-    columns: tuple[npt.NDArray[Any], ...] = (fragment.x, fragment.y, fragment.z, fragment.returns)
+    columns = [column for name in COLUMNS if (column := getattr(fragment, name)) is not None]
     if any(len(column) != count for column in columns):
         raise ValueError("the columns of a fragment must have the same length")
-    corner = [int(column.min()) if count else 0 for column in columns[:3]]
+    places: tuple[npt.NDArray[Any], ...] = (fragment.x, fragment.y, fragment.z)
+    corner = [int(column.min()) if count else 0 for column in places]
     body = bytearray()
-    for column, start in zip(columns[:3], corner, strict=True):
+    for column, start in zip(places, corner, strict=True):
         relative = column.astype(np.int64) - start
         if count and int(relative.max()) > np.iinfo(np.int32).max:
             raise ValueError("a fragment spreads over more than 2,147 km")
@@ -65,37 +87,72 @@ def encode(fragment: Fragment) -> bytes:
     body += fragment.returns.astype(np.uint8).tobytes()
     steps = np.diff(fragment.index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
     body += _planes(steps)
+    body += fragment.source.astype(np.uint8).tobytes()
+    there = 0
+    if fragment.intensity is not None:
+        there |= _INTENSITY
+        body += _planes(fragment.intensity.astype("<u2"))
+    if fragment.rgb is not None:
+        there |= _RGB
+        body += _planes(fragment.rgb.astype("<u2"))
     packed = zlib.compress(bytes(body), 1)
-    return _HEADER.pack(_MAGIC, fragment.shard, count, *corner, zlib.crc32(packed)) + packed
+    return _HEADER.pack(_MAGIC, fragment.shard, count, there, *corner, zlib.crc32(packed)) + packed
 
 
 def decode(data: bytes, name: str) -> Fragment:
     """The fragment of these bytes; `name` (its key) goes into the error. Raises `Incomplete` where the bytes are damaged."""
     if len(data) < _HEADER.size or data[:4] != _MAGIC:
         raise _damaged(name)
-    _, shard, count, x0, y0, z0, crc = _HEADER.unpack_from(data)
+    _, shard, count, there, x0, y0, z0, crc = _HEADER.unpack_from(data)
     packed = data[_HEADER.size :]
     if zlib.crc32(packed) != crc:
         raise _damaged(name)
     body = zlib.decompress(packed)
-    if len(body) != 17 * count:
+    sizes = [12, 1, 4, 1, 2 if there & _INTENSITY else 0, 6 if there & _RGB else 0]
+    if len(body) != sum(sizes) * count:
         raise _damaged(name)
-    x, y, z = (_from_planes(body[4 * count * place : 4 * count * (place + 1)], count) for place in range(3))
-    returns = np.frombuffer(body, dtype=np.uint8, count=count, offset=12 * count)
-    index = np.cumsum(_from_planes(body[13 * count :], count), dtype=np.uint32)
+    ends = np.cumsum(sizes) * count
+    xyz, returns, steps, source, intensity, rgb = (
+        body[end - size * count : end] for size, end in zip(sizes, ends.tolist(), strict=True)
+    )
+    x, y, z = (
+        _from_planes(xyz[4 * count * place : 4 * count * (place + 1)], count, 4).view("<u4").ravel() for place in range(3)
+    )
     return Fragment(
-        shard, x.astype(np.int64) + x0, y.astype(np.int64) + y0, (z.astype(np.int64) + z0).astype(np.int32), returns, index
+        shard,
+        x.astype(np.int64) + x0,
+        y.astype(np.int64) + y0,
+        (z.astype(np.int64) + z0).astype(np.int32),
+        np.frombuffer(returns, np.uint8),
+        np.cumsum(_from_planes(steps, count, 4).view("<u4").ravel(), dtype=np.uint32),
+        np.frombuffer(source, np.uint8),
+        _from_planes(intensity, count, 2).view("<u2").ravel() if there & _INTENSITY else None,
+        _from_planes(rgb, count, 6).view("<u2") if there & _RGB else None,
     )
 
 
 def join(fragments: Iterable[Fragment]) -> tuple[Fragment, npt.NDArray[np.int64]]:
-    """All points of several fragments (the shard of the result means nothing), and where each fragment starts, plus the end."""
+    """All points of several fragments (of the first one's shard), and where each fragment starts, plus the end.
+
+    An optional column that only some of them have is 0 for the points of the others.
+    """
     parts = list(fragments)
     if not parts:
         raise ValueError("nothing to join")
     starts = np.cumsum([0, *(len(part) for part in parts)])
-    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "z", "returns", "index")]
-    return Fragment(0, *columns), starts
+    return Fragment(parts[0].shard, **{name: _joined(parts, name) for name in COLUMNS}), starts
+
+
+def _joined(parts: list[Fragment], name: str) -> Any:
+    columns = [getattr(part, name) for part in parts]
+    example = next((column for column in columns if column is not None), None)
+    if example is None:
+        return None
+    empty = [
+        np.zeros((len(part), *example.shape[1:]), example.dtype) if column is None else column
+        for part, column in zip(parts, columns, strict=True)
+    ]
+    return empty[0] if len(empty) == 1 else np.concatenate(empty)
 
 
 def encode_labels(shard: int, index: npt.NDArray[np.uint32], label: npt.NDArray[np.uint8]) -> bytes:
@@ -118,7 +175,7 @@ def decode_labels(data: bytes, name: str) -> tuple[int, npt.NDArray[np.uint32], 
     body = zlib.decompress(packed)
     if len(body) != 5 * count:
         raise _damaged(name)
-    index = np.cumsum(_from_planes(body[: 4 * count], count), dtype=np.uint32)
+    index = np.cumsum(_from_planes(body[: 4 * count], count, 4).view("<u4").ravel(), dtype=np.uint32)
     return shard, index, np.frombuffer(body, dtype=np.uint8, count=count, offset=4 * count)
 
 
@@ -147,12 +204,13 @@ def assemble(shard: int, points: int, parts: Iterable[tuple[str, bytes]], *, hol
 
 def _planes(values: npt.NDArray[Any]) -> bytes:
     """Bytes of equal place together: the high ones are nearly constant and deflate to nothing."""
-    return np.ascontiguousarray(values).view(np.uint8).reshape(-1, 4).T.tobytes()
+    rows = np.ascontiguousarray(values).view(np.uint8)
+    return rows.reshape(len(values), -1).T.tobytes() if len(values) else b""
 
 
-def _from_planes(data: bytes, count: int) -> npt.NDArray[np.uint32]:
-    planes = np.frombuffer(data, dtype=np.uint8).reshape(4, count)
-    return np.ascontiguousarray(planes.T).view("<u4").ravel()
+def _from_planes(data: bytes, count: int, size: int) -> npt.NDArray[np.uint8]:
+    """The rows, each of `size` bytes, of bytes of equal place together."""
+    return np.ascontiguousarray(np.frombuffer(data, dtype=np.uint8).reshape(size, count).T)
 
 
 def _damaged(name: str) -> Incomplete:

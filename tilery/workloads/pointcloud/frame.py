@@ -12,6 +12,19 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """The columns of a point, beside place, returns and class, that something asks for: others are not even decoded."""
+
+    intensity: bool = False
+    rgb: bool = False
+
+    @classmethod
+    def of(cls, options: PointCloudOptions) -> Needs:
+        drawn = "ortho" in getattr(options, "products", ())
+        return cls(intensity=drawn, rgb=drawn)
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """What every verb derives from the run's facts and options in the same way."""
 
@@ -22,6 +35,7 @@ class Frame:
     """Cells of the ground filter around a tile."""
     resolution_mm: int
     """Cell of the terrain model; tiles are a whole number of these."""
+    needs: Needs = Needs()
 
     def with_tiles(self, cells: int) -> Frame:
         """The same frame with tiles of about so many cells a side: another way to cut, with the same result."""
@@ -39,4 +53,5 @@ class Frame:
             grid=TileGrid.of_area(options.tile_area_km2, options.ground.cell_m, block=block),
             halo=halo_cells(options.ground),
             resolution_mm=resolution_mm,
+            needs=Needs.of(options),
         )
