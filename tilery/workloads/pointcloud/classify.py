@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Item, Work
-from tilery.workloads.pointcloud import fragments, statistics, surface, terrain
+from tilery.workloads.pointcloud import fragments, layers, statistics
 from tilery.workloads.pointcloud.array_module import array_module, to_host
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
@@ -18,7 +18,7 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 
 
 def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
-    """Classify a tile from its fragments; write its labels shard by shard, and its ground heights for the terrain model."""
+    """Classify a tile from its fragments; write its labels shard by shard, and its layers for the products."""
     frame, tile = Frame.of(work.run, work.options), tile_from_id(item["id"])
     parts = []
     for shard in item["shards"]:
@@ -31,7 +31,7 @@ def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
         owned = labels[mine] != 0
         data = fragments.encode_labels(parts[number].shard, points.index[mine][owned], labels[mine][owned])
         work.store.put(work.out("labels", item["id"], f"{shard}.labels"), data)
-    work.store.put(work.out("ground", item["id"]), surface.encode(ground_heights(points, labels, tile, frame)))
+    layers.write(work, tile, frame, points, labels)
     owned = labels != 0
     return statistics.of_labels(labels[owned], points.x[owned], points.y[owned], points.z[owned])
 
@@ -41,11 +41,3 @@ def classify(points: Fragment, tile: TileIndex, frame: Frame, options: PointClou
     xp = array_module(device)
     x, y, z = (xp.asarray(column) for column in (points.x, points.y, points.z))
     return to_host(classify_ground(x, y, z, frame.grid.window(tile), options.ground))
-
-
-def ground_heights(points: Fragment, labels: NDArray[np.uint8], tile: TileIndex, frame: Frame) -> surface.Heights:
-    """The mean height of the tile's ground points in each cell of the terrain model."""
-    ground = labels == 2
-    window = surface.in_cells(frame.grid, tile, frame.resolution_mm)
-    mean = terrain.mean_heights(points.x[ground], points.y[ground], points.z[ground], window, frame.resolution_mm)
-    return surface.Heights(window, mean)

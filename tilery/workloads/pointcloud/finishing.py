@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import Any
 
 from tilery.workload import Item, Work
-from tilery.workloads.pointcloud import fragments, surface
+from tilery.workloads.pointcloud import fragments, layers
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import tile_from_id
 from tilery.workloads.pointcloud.las_header import read_las
@@ -19,7 +18,7 @@ from tilery.workloads.pointcloud.tiling import shard_of
 def finish(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
     """Finish one shard, or write down the summary."""
     if item["id"] == SUMMARY:
-        return {"statistics": item["statistics"], "ground": [_ground(work, tile) for tile in item["tiles"]]}
+        return {"statistics": item["statistics"], "tiles": [_place(work, tile) for tile in item["tiles"]]}
     holes = work.missing.get("process", frozenset())
     keys = [work.key("process", "labels", tile, f"{item['id']}.labels") for tile in item["tiles"] if tile not in holes]
     parts = ((key, work.store.get(key)) for key in keys)
@@ -27,11 +26,9 @@ def finish(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
     return write_shard(work, item, labels)
 
 
-def _ground(work: Work[PointCloudOptions], tile: str) -> dict[str, Any]:
-    """Where a tile's ground heights are, and which cells of the terrain model they cover."""
-    frame = Frame.of(work.run, work.options)
-    window = surface.in_cells(frame.grid, tile_from_id(tile), frame.resolution_mm)
-    return {"key": work.key("process", "ground", tile), "window": astuple(window)}
+def _place(work: Work[PointCloudOptions], tile: str) -> dict[str, Any]:
+    """Where a tile's layers are, and which cells they cover."""
+    return layers.place(work.key("process", "layers", tile), tile_from_id(tile), Frame.of(work.run, work.options))
 
 
 def write_shard(work: Work[PointCloudOptions], item: Item, labels: Labels) -> dict[str, Any]:

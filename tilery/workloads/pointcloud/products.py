@@ -31,7 +31,7 @@ def publish(publication: Publication[PointCloudOptions]) -> Published:
     summary = done.pop(SUMMARY)
     statistics = summary["statistics"]
     products = _classified(publication, list(done.values()))
-    model = _terrain(publication, summary["ground"], statistics) if statistics["classes"].get("2") else None
+    model = _terrain(publication, summary["tiles"], statistics) if statistics["classes"].get("2") else None
     products += model.products if model else []
     html = page(publication.record, statistics, model.measured_m2 if model else 0.0, products, model.pictures if model else [])
     products.append(publication.put("report", "report.html", html.encode()))
@@ -67,7 +67,7 @@ class _Terrain:
 def _terrain(publication: Publication[PointCloudOptions], ground: list[dict[str, Any]], statistics: dict[str, Any]) -> _Terrain:
     work = publication.work
     frame = Frame.of(work.run, work.options)
-    windows, stored = [Window(*tile["window"]) for tile in ground], [str(tile["key"]) for tile in ground]
+    windows, stored = [Window(*tile["window"]) for tile in ground], [str(tile["key"]) + "/ground" for tile in ground]
     reach = terrain.fill_cells(work.options.resolution_m, work.options.fill_m)
     box = _extent(statistics, frame.resolution_mm)
     measured = 0

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 
 from tilery.workload import Done, Item, Work
-from tilery.workloads.pointcloud import statistics, surface
-from tilery.workloads.pointcloud.classify import classify, ground_heights
+from tilery.workloads.pointcloud import layers, statistics
+from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.finishing import write_shard
 from tilery.workloads.pointcloud.fragments import COLUMNS, Fragment
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import tile_id
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.lists import SUMMARY
 from tilery.workloads.pointcloud.options import PointCloudOptions
@@ -30,7 +28,7 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     points = read_points(work, items, frame)
     labels = np.zeros(len(points.z), np.uint8)
     found: list[dict[str, Any]] = []
-    heights: list[dict[str, Any]] = []
+    tiles: list[dict[str, Any]] = []
     for tile, members in frame.grid.members(points.x, points.y, frame.halo):
         part = points.take(members)
         mine = classify(part, tile, frame, work.options, work.device)
@@ -39,15 +37,13 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
             continue
         labels[members[owned]] = mine[owned]
         found.append(statistics.of_labels(mine[owned], part.x[owned], part.y[owned], part.z[owned]))
-        key, ground = work.out("ground", tile_id(tile)), ground_heights(part, mine, tile, frame)
-        work.store.put(key, surface.encode(ground))
-        heights.append({"key": key, "window": astuple(ground.window)})
+        tiles.append(layers.write(work, tile, frame, part, mine))
     done = []
     start = 0
     for item in items:
         done.append(Done(item, write_shard(work, item, labels[start : start + item["count"]])))
         start += item["count"]
-    summary = {"statistics": statistics.merged(found), "ground": heights}
+    summary = {"statistics": statistics.merged(found), "tiles": tiles}
     return [*done, Done({"id": SUMMARY, "work": 1}, summary)]
 
 
