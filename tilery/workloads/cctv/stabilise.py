@@ -132,7 +132,7 @@ class Stabiliser:
         return bool(LARGEST_SCALE**-2 < scale < LARGEST_SCALE**2)
 
 
-def apply(matrix: Matrix, points: NDArray[Any]) -> NDArray[np.float64]:
+def apply(matrix: NDArray[Any], points: NDArray[Any]) -> NDArray[np.float64]:
     """Points (n, 2) under a homography."""
     ends = np.column_stack([points, np.ones(len(points))]) @ matrix.T
     return np.asarray(ends[:, :2] / ends[:, 2:], np.float64)
