@@ -103,7 +103,7 @@ def _written(
             raise Refused("encode", f"a result of {side:,} pixels does not fit webp (at most {WEBP_SIDE:,} a side)")
         label = "_".join(part for part in (frame, piece.label) if part)
         file = f"{name}__{label}.{output}" if label else f"{name}.{output}"
-        saved = save(piece.image, folder / file, output, options.quality, options.background, options.metadata == "keep")
+        saved = save(piece, folder / file, output, options.quality, options.background, options.metadata == "keep")
         made.append(
             {
                 "file": file,

@@ -6,11 +6,13 @@ Every operation is checked against the size of the picture it gets, so that what
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyvips
+from numpy.typing import NDArray
 
 from tilery.workloads.images.operations import (
     MAX_SIDE,
@@ -45,15 +47,32 @@ Change = Callable[[pyvips.Image], pyvips.Image]
 class Piece:
     """One picture on its way, and which piece of the source it is (`1-2` is row 1, column 2; splits of splits join by `_`)."""
 
-    image: pyvips.Image
+    source: pyvips.Image | NDArray[Any]
+    """Lazy, or its pixels (height x width x bands): for small pieces libvips takes longer to be asked than to work."""
     label: str
     width: int
     height: int
-    """Known once: to ask libvips for a property costs as much as a small operation."""
+    interpretation: str
 
     @classmethod
     def of(cls, image: pyvips.Image, label: str = "") -> Piece:
-        return cls(image, label, image.width, image.height)
+        return cls(image, label, image.width, image.height, image.interpretation)
+
+    def part(self, values: NDArray[Any], label: str = "") -> Piece:
+        """A piece of these pixels."""
+        return Piece(values, label or self.label, values.shape[1], values.shape[0], self.interpretation)
+
+    @property
+    def image(self) -> pyvips.Image:
+        if isinstance(self.source, pyvips.Image):
+            return self.source
+        return pyvips.Image.new_from_array(np.ascontiguousarray(self.source), interpretation=self.interpretation)
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """Pixels, height x width x bands."""
+        values = self.source.numpy() if isinstance(self.source, pyvips.Image) else self.source
+        return values.reshape(self.height, self.width, -1)  # libvips drops axes of length 1
 
 
 def apply(image: pyvips.Image, operations: list[Operation], max_megapixels: float) -> list[Piece]:
@@ -116,12 +135,15 @@ def _side_by_side(pieces: list[Piece], margin: int, change: Change) -> list[Piec
     framed = (width + 2 * margin) * (height + 2 * margin)
     if len(pieces) == 1 or framed * len(pieces) > STRIP_PIXELS or framed > 4 * width * height:
         return [Piece.of(change(piece.image), piece.label) for piece in pieces]
-    frames = [piece.image.embed(margin, margin, width + 2 * margin, height + 2 * margin, extend="copy") for piece in pieces]
-    strip = change(pyvips.Image.arrayjoin(frames, across=1)).copy_memory()
-    step = height + 2 * margin
+    rows = []
+    for piece in pieces:
+        below, right = margin + height - piece.height, margin + width - piece.width
+        rows.append(np.pad(piece.values, ((margin, below), (margin, right), (0, 0)), mode="edge"))
+    strip = Piece.of(change(pieces[0].part(np.concatenate(rows)).image))
+    values = strip.values.reshape(len(pieces), height + 2 * margin, width + 2 * margin, -1)
     return [
-        replace(piece, image=strip.crop(margin, margin + row * step, piece.width, piece.height))
-        for row, piece in enumerate(pieces)
+        strip.part(changed[margin : margin + piece.height, margin : margin + piece.width], piece.label)
+        for piece, changed in zip(pieces, values, strict=True)
     ]
 
 
@@ -130,13 +152,17 @@ def split(piece: Piece, how: Split) -> list[Piece]:
     ys = _edges(piece.height, how.tile_height, how.rows, "high", "rows")
     if (len(xs) - 1) * (len(ys) - 1) > MAX_PIECES:
         raise Impossible(f"makes {(len(xs) - 1) * (len(ys) - 1):,} pieces; at most {MAX_PIECES:,} are allowed")
-    image = solid(piece.image)
     before = f"{piece.label}_" if piece.label else ""
-    return [
-        Piece(image.crop(left, top, right - left, bottom - top), f"{before}{row}-{column}", right - left, bottom - top)
+    boxes = [
+        (f"{before}{row}-{column}", left, top, right, bottom)
         for row, (top, bottom) in enumerate(pairwise(ys), 1)
         for column, (left, right) in enumerate(pairwise(xs), 1)
     ]
+    if piece.width * piece.height <= STRIP_PIXELS:
+        values = piece.values
+        return [piece.part(values[top:bottom, left:right], label) for label, left, top, right, bottom in boxes]
+    image = solid(piece.image)
+    return [Piece.of(image.crop(left, top, right - left, bottom - top), label) for label, left, top, right, bottom in boxes]
 
 
 def _edges(side: int, tile: int | None, count: int, adjective: str, noun: str) -> list[int]:
