@@ -1,11 +1,13 @@
-"""A report that is one HTML file: no scripts, no links out, pictures inside; it reads well in ten years and on paper.
+"""A report that is one HTML file: no links out, pictures inside; it reads well in ten years and on paper.
 
+A page has no scripts but those that a workload brings along; its policy names each by its hash, and lets no other run.
 Every text is escaped. The same content gives the same bytes, so that a run that is repeated publishes the same report.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,6 +78,8 @@ class Report:
         self.status = status
         self._holes: list[str] = []
         self._sections: list[str] = []
+        self._styles: list[str] = []
+        self._scripts: list[str] = []
 
     def holes(self, missing: Sequence[str]) -> Report:
         """The tiles that are missing in a PARTIAL product; they head the page."""
@@ -182,6 +186,12 @@ class Report:
         )
         return self._add(heading, f"{bar}<ul class=legend>{''.join(legend)}</ul>")
 
+    def block(self, heading: str, html: str, *, style: str = "", script: str = "") -> Report:
+        """HTML of the workload's own, which escapes its texts itself; a script runs once the page is there."""
+        self._styles += [style.replace("\n", "")] if style else []
+        self._scripts += [script] if script else []
+        return self._add(heading, html)
+
     def files(self, heading: str, files: Sequence[FileLink]) -> Report:
         """The products beside the report, as relative links."""
         rows = "".join(
@@ -201,11 +211,12 @@ class Report:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<meta name="color-scheme" content="light dark">'
             '<meta http-equiv="Content-Security-Policy" '
-            "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-            f"<title>{escape(self.title)}</title><style>{_CSS}</style></head><body><main>"
+            f"content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'{_allowed(self._scripts)}\">"
+            f"<title>{escape(self.title)}</title><style>{_CSS}{''.join(self._styles)}</style></head><body><main>"
             f'<header><div><h1>{escape(self.title)}</h1>{subtitle}</div><p class="status {kind}">{escape(word)}</p></header>'
             f"{self._banner()}{''.join(self._sections)}"
-            "<footer>Made by Tilery. This page is complete in itself: it loads nothing.</footer></main></body></html>\n"
+            "<footer>Made by Tilery. This page is complete in itself: it loads nothing.</footer></main>"
+            f"{''.join(f'<script>{script}</script>' for script in self._scripts)}</body></html>\n"
         )
 
     def _banner(self) -> str:
@@ -260,6 +271,12 @@ def size(count: int) -> str:
         if value < 999.5 or unit == "TB":
             break
     return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
+
+
+def _allowed(scripts: Sequence[str]) -> str:
+    """The part of the page's policy that lets its own scripts run."""
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    return "; script-src " + " ".join(f"'sha256-{digest}'" for digest in digests) if digests else ""
 
 
 def _figure(picture: Picture) -> str:
