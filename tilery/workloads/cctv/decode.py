@@ -1,0 +1,243 @@
+"""Pictures of a part of a clip, in the order of time. They do not depend on where decoding began.
+
+A picture's time comes from its own pts alone. Decoding begins at a key packet at or before the part; pictures that are
+shown before that packet's own are left out, since they may lean on what was not decoded (open GOP).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Protocol, cast
+
+import av
+import cv2
+import numpy as np
+from av.stream import Discard
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from tilery.outcomes import OutOfMemory
+from tilery.run import Source
+from tilery.store.port import Store
+from tilery.workloads.cctv.clips import Clip
+from tilery.workloads.cctv.limits import LARGEST_SIDE
+from tilery.workloads.cctv.opening import opened
+from tilery.workloads.cctv.pictures import dimensions, ends
+from tilery.workloads.cctv.ranges import Ranges
+from tilery.workloads.cctv.starts import VideoPacket, demuxed, packets_from
+
+Pixels = NDArray[np.uint8]
+TELLS = ("h264", "hevc", "mjpeg")
+"""Codecs with one picture a packet: a packet without a picture is damage. Others have packets that show nothing."""
+SCALING = Interpolation.AREA
+READ_AT_ONCE = 8
+"""Frames of a folder that are asked from the store together."""
+
+
+class HasSources(Protocol):
+    """A `Run`, as far as decoding reads it."""
+
+    @property
+    def sources(self) -> list[Source]: ...
+
+
+class Shapes:
+    """swscale's contexts, one for each size and format asked for: making one costs more than a small conversion."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int, str], VideoReformatter] = {}
+
+    def convert(self, frame: VideoFrame, width: int, height: int, kind: str) -> Pixels:
+        key = (width, height, kind)
+        reformatter = self._made.get(key) or self._made.setdefault(key, VideoReformatter())
+        made = reformatter.reformat(frame, width, height, kind, interpolation=SCALING, threads=1)
+        return cast(Pixels, made.to_ndarray())
+
+
+@dataclass(slots=True)
+class Picture:
+    """One picture. Nothing is converted until it is asked for; valid after the next one is taken, too."""
+
+    time_us: int
+    """On the camera's timeline."""
+    clip_us: int
+    """From the start of the clip."""
+    damaged: bool
+    """It has a place on the timeline, but no picture that can be trusted: `rgb` and `gray` raise ValueError."""
+    width: int
+    """Of the upright picture."""
+    height: int
+    _frame: VideoFrame | Pixels | None = None
+    _rotation: int = 0
+    _shapes: Shapes | None = None
+
+    def rgb(self, width: int | None = None, height: int | None = None) -> Pixels:
+        """Height x width x 3, upright, scaled straight to that size."""
+        return self._as("rgb24", width, height)
+
+    def gray(self, width: int | None = None, height: int | None = None) -> Pixels:
+        """Height x width: luma, full range."""
+        return self._as("gray", width, height)
+
+    def _as(self, kind: str, width: int | None, height: int | None) -> Pixels:
+        width, height = width or self.width, height or self.height
+        if self._frame is None:
+            raise ValueError(f"the frame at {self.time_us} us is damaged")
+        across, down = (height, width) if self._rotation % 180 else (width, height)
+        if isinstance(self._frame, np.ndarray):
+            return _scaled(self._frame, width, height, kind)
+        assert self._shapes is not None
+        pixels = self._shapes.convert(self._frame, across, down, kind)
+        return np.ascontiguousarray(np.rot90(pixels, self._rotation // 90)) if self._rotation else pixels
+
+
+def decode(
+    store: Store,
+    run: HasSources,
+    clip: Clip,
+    start_us: int = 0,
+    stop_us: int | None = None,
+    decode_from: int | None = None,
+    *,
+    threads: int = 1,
+) -> Iterator[Picture]:
+    """Pictures of `clip` with start_us <= clip time < stop_us (microseconds; None: to the end), strictly ascending.
+
+    Frames that cannot be decoded keep their place and are `damaged`. `decode_from` is the pts of a key packet at or before
+    the start, where size knows one; the pictures do not depend on it.
+    """
+    start_us = max(start_us, clip.skip_us)
+    if clip.kind == "frames":
+        yield from _folder(store, run, clip, start_us, stop_us)
+        return
+    shapes = Shapes()
+    with opened(Ranges(store, run.sources[clip.sources[0]]), clip.container) as container:
+        stream = cast(VideoStream, container.streams[clip.stream])
+        for other in container.streams:
+            if other is not stream:
+                other.discard = Discard.all
+        set_up(stream, threads)
+        if clip.counted:
+            found = _counted(demuxed(container, stream), clip)
+        else:
+            first, packets = packets_from(container, stream, clip.pts_at(start_us), clip.first_pts, decode_from)
+            found = ((clip.time_us(pts), frame) for pts, frame in shown(packets, first, clip.codec))
+        for clip_us, frame in _latest(found):
+            if stop_us is not None and clip_us >= stop_us:
+                return
+            if clip_us >= start_us:
+                yield _picture(clip, clip_us, frame, shapes)
+
+
+def set_up(stream: VideoStream, threads: int) -> None:
+    """Decoder settings that keep pictures the same on every machine: no frame threads, reordering by the standard."""
+    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_type = "SLICE" if threads > 1 else "NONE"
+    stream.codec_context.options = {"max_pixels": str(LARGEST_SIDE**2)}
+    if stream.codec_context.name == "h264":
+        stream.codec_context.options |= {"strict": "1"}
+
+
+def shown(packets: Iterable[VideoPacket], first: int, codec: str) -> Iterator[tuple[int, VideoFrame | None]]:
+    """Frames in the order of display, with their pts, from pts `first` on; None for one that was lost."""
+    lost: list[int] = []
+    for packet in packets:
+        frames, whole = _decoded(packet)
+        if packet.pts is not None and not packet.is_discard and (codec in TELLS or not whole):
+            heappush(lost, packet.pts)
+        for frame in frames:
+            pts = frame.pts if frame.pts is not None else frame.dts
+            if pts is None:
+                continue
+            while lost and lost[0] <= pts:
+                if (early := heappop(lost)) < pts and early >= first:
+                    yield early, None
+            if pts >= first:
+                yield pts, None if frame.is_corrupt else frame
+    for pts in sorted(lost):
+        if pts >= first:
+            yield pts, None
+
+
+def _decoded(packet: VideoPacket) -> tuple[list[VideoFrame], bool]:
+    """The frames that a packet brings out, and whether it could be decoded."""
+    try:
+        return packet.decode(), True
+    except MemoryError as error:
+        raise OutOfMemory(f"a frame of {packet.stream.codec_context.name} video did not fit in memory") from error
+    except av.FFmpegError:
+        return [], False
+
+
+def _counted(packets: Iterable[VideoPacket], clip: Clip) -> Iterator[tuple[int, VideoFrame | None]]:
+    """Frames numbered from the start of the clip."""
+    number = 0
+    for packet in packets:
+        frames, whole = _decoded(packet)
+        for frame in (*frames, *([] if whole else [None])):
+            yield clip.frame_us(number), frame if frame is not None and not frame.is_corrupt else None
+            number += 1
+
+
+def _latest(found: Iterable[tuple[int, VideoFrame | None]]) -> Iterator[tuple[int, VideoFrame | None]]:
+    """Strictly ascending times: of frames with one time the last whole one; a frame that goes back in time is left out."""
+    held: tuple[int, VideoFrame | None] | None = None
+    for time_us, frame in found:
+        if held is not None:
+            if time_us < held[0] or (time_us == held[0] and frame is None):
+                continue
+            if time_us > held[0]:
+                yield held
+        held = time_us, frame
+    if held is not None:
+        yield held
+
+
+def _picture(clip: Clip, clip_us: int, frame: VideoFrame | Pixels | None, shapes: Shapes | None = None) -> Picture:
+    """A frame whose size is not the clip's has no picture that fits the others."""
+    if frame is not None:
+        size = (frame.width, frame.height) if isinstance(frame, VideoFrame) else (frame.shape[1], frame.shape[0])
+        if size != ((clip.height, clip.width) if clip.rotation % 180 else (clip.width, clip.height)):
+            frame = None
+    return Picture(clip.offset_us + clip_us, clip_us, frame is None, clip.width, clip.height, frame, clip.rotation, shapes)
+
+
+def _folder(store: Store, run: HasSources, clip: Clip, start_us: int, stop_us: int | None) -> Iterator[Picture]:
+    """Frames of a folder, some read ahead."""
+    last = len(clip.sources) if stop_us is None else min(len(clip.sources), clip.frame_at(stop_us))
+    numbers = range(clip.frame_at(start_us), last)
+    sources = [run.sources[clip.sources[number]] for number in numbers]
+    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+        ahead = deque(pool.submit(store.get, source.key, version=source.version) for source in sources[:READ_AT_ONCE])
+        for place, number in enumerate(numbers):
+            data = ahead.popleft().result()
+            if place + READ_AT_ONCE < len(sources):
+                source = sources[place + READ_AT_ONCE]
+                ahead.append(pool.submit(store.get, source.key, version=source.version))
+            yield _picture(clip, clip.frame_us(number), still(data, clip.width, clip.height))
+
+
+def still(data: bytes, width: int, height: int) -> Pixels | None:
+    """The pixels (BGR, upright) of a JPEG or PNG file of this size; None if it is another size, or not whole."""
+    if dimensions(data) not in ((width, height), (height, width)) or not ends(data):
+        return None
+    try:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+    return cast(Pixels, found) if found is not None else None
+
+
+def _scaled(pixels: Pixels, width: int, height: int, kind: str) -> Pixels:
+    if (pixels.shape[1], pixels.shape[0]) != (width, height):
+        smaller = width < pixels.shape[1] or height < pixels.shape[0]
+        pixels = cast(
+            Pixels, cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+        )
+    return cast(Pixels, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if kind == "rgb24" else cv2.COLOR_BGR2GRAY))

@@ -1,0 +1,68 @@
+"""Open a container: its kind from its first bytes, FFmpeg confined to the one object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from tilery.outcomes import BadInput
+from tilery.workloads.cctv.limits import CODECS, MOST_STREAMS, demuxer_options
+from tilery.workloads.cctv.ranges import Ranges
+
+LISTENED = 1 << 20
+"""Bytes that FFmpeg may read to find out what streams there are."""
+BUFFER = 256 << 10
+
+
+def container_of(head: bytes) -> str:
+    """FFmpeg's name of the container that begins with these bytes (at least 400), or none.
+
+    >>> container_of(b"RIFF\\0\\0\\0\\0AVI LIST")
+    'avi'
+    """
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot", b"styp"):
+        return "mov"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    for first, step in ((0, 188), (4, 192), (0, 204)):
+        sync = head[first : first + 2 * step + 1 : step]
+        if len(head) > first + 2 * step and set(sync) == {0x47}:
+            return "mpegts"
+    return ""
+
+
+@contextmanager
+def opened(file: Ranges, container: str) -> Iterator[InputContainer]:
+    """The container; `BadInput` names the file when it cannot be read."""
+    try:
+        found = av.open(
+            file, "r", format=container, options=demuxer_options(LISTENED), buffer_size=BUFFER, metadata_errors="replace"
+        )
+    except av.FFmpegError as error:
+        raise unreadable(file.name, error) from error
+    with found:
+        yield found
+
+
+def unreadable(name: str, error: Exception) -> BadInput:
+    reason = getattr(error, "strerror", None) or str(error)
+    return BadInput(f"{name} is not a readable video ({reason}); it may be cut short: upload it again, or convert it")
+
+
+def video_stream(container: InputContainer, name: str) -> VideoStream:
+    """The first stream of moving pictures; the others are not read. `BadInput` where there is none to decode."""
+    if len(container.streams) > MOST_STREAMS:
+        raise BadInput(f"{name} has {len(container.streams)} streams, more than {MOST_STREAMS}; keep the video alone")
+    pictures = [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]
+    if not pictures:
+        raise BadInput(f"{name} holds no video stream; give a video")
+    stream = pictures[0]
+    if stream.codec_context is None or stream.codec_context.codec.canonical_name not in CODECS:
+        raise BadInput(f"{name} is coded as {stream.codec_tag!r}, which is not read here; convert it to H.264")
+    return stream

@@ -1,0 +1,192 @@
+"""What one video file is, from a few range reads: its container's index and its first picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+from itertools import islice
+
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from tilery.outcomes import BadInput
+from tilery.run import Source
+from tilery.store.port import Store
+from tilery.workloads.cctv.clips import Clip
+from tilery.workloads.cctv.decode import set_up, shown
+from tilery.workloads.cctv.limits import MOST_FRAMES
+from tilery.workloads.cctv.opening import container_of, opened, video_stream
+from tilery.workloads.cctv.ranges import Ranges
+from tilery.workloads.cctv.starts import VideoPacket, demuxed
+
+WINDOW = 256 << 10
+"""Largest range that probing reads at once (bytes)."""
+PATIENCE = 600
+"""Packets without a picture after which a video cannot be decoded."""
+LISTENED = 60
+"""Packets whose times are looked at."""
+WALKED = 1 << 30
+"""A file without a duration is read through if it has no more bytes than this."""
+FASTEST_HZ = 1000
+OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
+"""Cameras without a clock write 1904 or 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    clip: Clip
+    keys_us: list[int] = field(default_factory=list)
+    """Decoding times of the key frames in the container's index (microseconds of the clip, ascending); empty without one."""
+    created: datetime | None = None
+    fetched: int = 0
+    """Bytes read."""
+
+
+def probe(store: Store, source: Source, place: int, most_pixels: float) -> Probed:
+    """Look at `source`, which is number `place` of the run. `BadInput` names it and says what is wrong."""
+    file = Ranges(store, source, most=WINDOW)
+    head = file.read(1024)
+    file.seek(0)
+    container = container_of(head)
+    if not container:
+        raise BadInput(f"{source.name} is not a video that is read here (MP4, MOV, MKV, WebM, AVI, TS); convert it")
+    with opened(file, container) as found:
+        stream = video_stream(found, source.name)
+        _check_size(source.name, stream.codec_context.width, stream.codec_context.height, most_pixels)
+        picture, pts, counted = _first(found, stream, source.name)
+        _check_size(source.name, picture.width, picture.height, most_pixels)
+        return _probed(found, stream, source, place, container, picture, pts, counted, file)
+
+
+def _probed(
+    found: InputContainer,
+    stream: VideoStream,
+    source: Source,
+    place: int,
+    container: str,
+    picture: VideoFrame,
+    pts: int,
+    counted: bool,
+    file: Ranges,
+) -> Probed:
+    warnings: list[str] = []
+    base = stream.time_base or Fraction(1, 1_000_000)
+    rate = _rate(stream)
+    keys, cut = _index(stream, source.size)
+    keys_us = [int((key - pts) * base * 1_000_000) for key in keys]
+    duration_us = _duration_us(found, stream, pts, base)
+    if cut is not None:
+        there = max(0, int((cut - pts) * base * 1_000_000))
+        warnings.append(f"{source.name} is cut short: {there / 1e6:.1f} of {duration_us / 1e6:.1f} s are there")
+        duration_us = there
+    turned = picture.rotation % 360
+    if turned % 90:
+        warnings.append(f"{source.name} is turned by {turned} degrees, which is left as it is")
+        turned = 0
+    if (ratio := stream.sample_aspect_ratio) and ratio != 1:
+        warnings.append(f"{source.name} has pixels that are not square ({ratio}); places in the picture count stored pixels")
+    if counted:
+        warnings.append(f"{source.name} has no usable times; {float(rate):g} frames a second are counted from its start")
+    frames = int(duration_us * rate / 1_000_000)
+    if frames > MOST_FRAMES:
+        raise BadInput(f"{source.name} claims {frames:,} frames, more than {MOST_FRAMES:,}; cut it into clips")
+    width, height = (picture.height, picture.width) if turned % 180 else (picture.width, picture.height)
+    created = _created(found, stream)
+    clip = Clip(
+        sources=[place],
+        kind="video",
+        width=width,
+        height=height,
+        offset_us=0,
+        duration_us=max(1, duration_us),
+        frames=max(1, frames),
+        rate=(rate.numerator, rate.denominator),
+        time_base=(base.numerator, base.denominator),
+        first_pts=pts,
+        stream=stream.index,
+        rotation=turned,
+        container=container,
+        codec=stream.codec_context.codec.canonical_name,
+        counted=counted,
+        bytes=source.size,
+        name=source.name,
+        created=created.isoformat() if created else "",
+        keys=len(keys),
+        warnings=warnings,
+    )
+    return Probed(clip, keys_us, created, file.fetched)
+
+
+def _check_size(name: str, width: int, height: int, most_pixels: float) -> None:
+    if width * height > most_pixels:
+        raise BadInput(
+            f"{name} has frames of {width} x {height} pixels, more than {most_pixels / 1e6:g} megapixels; "
+            "set max_megapixels if that is right"
+        )
+
+
+def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[VideoFrame, int, bool]:
+    """The first picture, its pts, and whether times are of no use."""
+    set_up(stream, 1)
+    times: list[int | None] = []
+
+    def listened() -> Iterator[VideoPacket]:
+        for packet in islice(demuxed(found, stream), PATIENCE):
+            if packet.size:
+                times.append(packet.pts)
+            yield packet
+
+    packets = listened()
+    for pts, picture in shown(packets, -(1 << 63), stream.codec_context.codec.canonical_name):
+        if picture is not None:
+            for _ in islice(packets, max(0, LISTENED - len(times))):
+                pass
+            known = [time for time in times if time is not None]
+            return picture, pts, len(known) < len(times) or len(set(known)) < len(known)
+    raise BadInput(f"no frame of {name} can be decoded; it may be damaged: upload it again, or convert it")
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and 0 < rate <= FASTEST_HZ:
+            return rate.limit_denominator(1_000_000)
+    return Fraction(25)
+
+
+def _index(stream: VideoStream, size: int) -> tuple[list[int], int | None]:
+    """Times of the key frames in the index, and that of the first sample that lies beyond the end of the file."""
+    keys: list[int] = []
+    cut: int | None = None
+    for entry in stream.index_entries:
+        if entry.size > 0 and entry.pos + entry.size > size:
+            cut = entry.timestamp
+            break
+        if entry.is_keyframe:
+            keys.append(entry.timestamp)
+    return keys, cut
+
+
+def _duration_us(found: InputContainer, stream: VideoStream, pts: int, base: Fraction) -> int:
+    """From the first picture to the end, by the headers; read through where they do not say."""
+    if stream.duration and stream.duration > 0:
+        start = stream.start_time if stream.start_time is not None else pts
+        return int((start + stream.duration - pts) * base * 1_000_000)
+    if found.duration and found.duration > 0:
+        return int(found.duration)
+    return 0
+
+
+def _created(found: InputContainer, stream: VideoStream) -> datetime | None:
+    for metadata in (found.metadata, stream.metadata):
+        for name in ("com.apple.quicktime.creationdate", "creation_time", "DATE", "date"):
+            try:
+                moment = datetime.fromisoformat(metadata.get(name, ""))
+            except ValueError:
+                continue
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            if moment > OLDEST:
+                return moment
+    return None
