@@ -28,6 +28,11 @@ def size_of(boxes: Array) -> Array:
     return np.sqrt(np.maximum(boxes[:, 2:3] * boxes[:, 3:4], 1.0))
 
 
+def seconds(time_us: NDArray[np.int64]) -> Array:
+    """(n, 1), of microseconds (n,)."""
+    return np.asarray(time_us[:, None] * 1e-6, np.float64)
+
+
 @dataclass(slots=True)
 class Motion:
     """What is believed of n boxes; all arrays are (n, 4)."""
@@ -105,7 +110,7 @@ def smooth(time_us: NDArray[np.int64], boxes: Array, starts: NDArray[np.int64]) 
     kept, foreseen = [filtered], [filtered]
     for step in range(1, longest):
         rows = first[: alive[step]] + step
-        dt_s = (time_us[rows] - time_us[rows - 1])[:, None] * 1e-6
+        dt_s = seconds(time_us[rows] - time_us[rows - 1])
         ahead = predict(kept[-1].rows(np.arange(len(rows))), dt_s)
         foreseen.append(ahead)
         kept.append(correct(ahead, boxes[rows]))
@@ -115,7 +120,7 @@ def smooth(time_us: NDArray[np.int64], boxes: Array, starts: NDArray[np.int64]) 
         if step + 1 < longest and alive[step + 1]:
             following = int(alive[step + 1])
             rows = first[:following] + step
-            dt_s = (time_us[rows + 1] - time_us[rows])[:, None] * 1e-6
+            dt_s = seconds(time_us[rows + 1] - time_us[rows])
             better = _look_back(now.rows(np.arange(following)), foreseen[step + 1], later, dt_s)
             now = better.join(now.rows(np.arange(following, count)))
         later = now

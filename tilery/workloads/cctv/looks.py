@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +65,7 @@ def to_reference(corners: NDArray[np.float64], homography: NDArray[np.float64]) 
 
     The centre is mapped; width and height grow by the local scale, so that a turned camera does not blow the boxes up.
     """
-    middle = (corners[:, :2] + corners[:, 2:]) / 2
-    centre, scale = mapped(middle, homography)
+    centre, scale = mapped(corners[:, :2] + 0.5 * (corners[:, 2:] - corners[:, :2]), homography)
     return np.concatenate([centre, (corners[:, 2:] - corners[:, :2]) * scale[:, None]], axis=1)
 
 
@@ -102,5 +102,5 @@ def stretches(frames: Frames, looks: Looks, gap_us: int, missing: Sequence[tuple
     ends = frames.time_us[1:][interval > gap]
     cuts = np.unique(np.concatenate([ends, [start for start, _ in missing], [stop for _, stop in missing]]).astype(np.int64))
     bounds = np.unique(np.concatenate([[0], np.searchsorted(looks.time_us, cuts, "left"), [len(looks.time_us)]]))
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         yield range(int(start), int(stop))

@@ -60,6 +60,7 @@ def _link(looks: Looks, span: range, confident: NDArray[np.bool_], owner: NDArra
     none = np.zeros(0, np.int64)
     motion, ids, kinds, seen = kalman.begin(np.zeros((0, 4))), none, none, none
     kind = KIND[looks.label]
+    before = int(looks.time_us[span.start])
     for look in span:
         rows = np.arange(looks.first[look], looks.first[look + 1])
         now = int(looks.time_us[look])

@@ -179,7 +179,7 @@ def vote(looks: Looks, chains: Chains) -> NDArray[np.uint8]:
     labels = int(looks.label.max(initial=0)) + 1
     key = chains.track * labels + looks.label[chains.rows]
     votes = np.bincount(key, looks.score[chains.rows], len(chains) * labels).reshape(len(chains), labels)
-    return votes.argmax(1).astype(np.uint8)
+    return np.asarray(votes.argmax(1), np.uint8)
 
 
 def _jitter(looks: Looks, chains: Chains, state: Motion) -> NDArray[np.float32]:

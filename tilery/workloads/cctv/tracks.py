@@ -87,7 +87,8 @@ def dense(tracks: Tracks, frames: Frames, start: int = 0, stop: int | None = Non
     A drone's boxes are interpolated in pixels of the frames themselves, which is right for the short time between two looks.
     """
     stop = len(frames) if stop is None else min(stop, len(frames))
-    first, knot = [], []
+    first: list[NDArray[np.int64]] = []
+    knot: list[NDArray[np.int64]] = []
     for _, rows in tracks.by_track():
         a, b = max(start, int(tracks.frame[rows[0]])), min(stop - 1, int(tracks.frame[rows[-1]]))
         if a > b:
