@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Protocol, cast
@@ -16,6 +17,7 @@ from typing import Protocol, cast
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
 from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -117,22 +119,39 @@ def decode(
         yield from _folder(store, run, clip, start_us, stop_us)
         return
     shapes = Shapes()
-    with opened(Ranges(store, run.sources[clip.sources[0]]), clip.container) as container:
-        stream = cast(VideoStream, container.streams[clip.stream])
-        for other in container.streams:
-            if other is not stream:
-                other.discard = Discard.all
-        set_up(stream, threads)
-        if clip.counted:
-            found = _counted(demuxed(container, stream), clip)
-        else:
-            first, packets = packets_from(container, stream, clip.pts_at(start_us), clip.first_pts, decode_from)
-            found = ((clip.time_us(pts), frame) for pts, frame in shown(packets, first, clip.codec))
-        for clip_us, frame in _latest(found):
+    with ExitStack() as stack:
+        for clip_us, frame in _latest(_video(store, run, clip, start_us, decode_from, threads, stack)):
             if stop_us is not None and clip_us >= stop_us:
                 return
             if clip_us >= start_us:
                 yield _picture(clip, clip_us, frame, shapes)
+
+
+def _video(
+    store: Store, run: HasSources, clip: Clip, start_us: int, decode_from: int | None, threads: int, stack: ExitStack
+) -> Iterator[tuple[int, VideoFrame | None]]:
+    """Clip times and frames from a key packet at or before `start_us` on."""
+    source = run.sources[clip.sources[0]]
+    if not clip.counted and start_us > 0:
+        container, stream = _open(store, source, clip, threads, stack)
+        if found := packets_from(container, stream, clip.pts_at(start_us), clip.first_pts, decode_from):
+            first, packets = found
+            return ((clip.time_us(pts), frame) for pts, frame in shown(packets, first, clip.codec))
+        stack.close()
+    container, stream = _open(store, source, clip, threads, stack)
+    if clip.counted:
+        return _counted(demuxed(container, stream), clip)
+    return ((clip.time_us(pts), frame) for pts, frame in shown(demuxed(container, stream), clip.first_pts, clip.codec))
+
+
+def _open(store: Store, source: Source, clip: Clip, threads: int, stack: ExitStack) -> tuple[InputContainer, VideoStream]:
+    container = stack.enter_context(opened(Ranges(store, source), clip.container))
+    stream = cast(VideoStream, container.streams[clip.stream])
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    set_up(stream, threads)
+    return container, stream
 
 
 def set_up(stream: VideoStream, threads: int) -> None:

@@ -16,7 +16,7 @@ from tilery.outcomes import BadInput
 from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workloads.cctv.clips import Clip
-from tilery.workloads.cctv.decode import set_up, shown
+from tilery.workloads.cctv.decode import TELLS, set_up, shown
 from tilery.workloads.cctv.limits import MOST_FRAMES
 from tilery.workloads.cctv.opening import container_of, opened, video_stream
 from tilery.workloads.cctv.ranges import Ranges
@@ -145,7 +145,8 @@ def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[Video
             for _ in islice(packets, max(0, LISTENED - len(times))):
                 pass
             known = [time for time in times if time is not None]
-            return picture, pts, len(known) < len(times) or len(set(known)) < len(known)
+            guessed = found.format.name == "avi" and stream.codec_context.name in TELLS and stream.codec_context.has_b_frames
+            return picture, pts, bool(guessed) or len(set(known)) < len(times)
     raise BadInput(f"no frame of {name} can be decoded; it may be damaged: upload it again, or convert it")
 
 

@@ -22,10 +22,11 @@ _H264_IDR, _H264_SEI = 5, 6
 
 def packets_from(
     container: InputContainer, stream: VideoStream, pts: int, first_pts: int, key_pts: int | None = None
-) -> tuple[int, Iterator[VideoPacket]]:
-    """Packets from a key packet that is shown at or before `pts`, or from the very first, and the pts that is whole first.
+) -> tuple[int, Iterator[VideoPacket]] | None:
+    """Packets from a key packet that is shown at or before `pts`, and the pts from which pictures are whole.
 
-    What is shown from that pts on does not depend on which key packet it is. `key_pts` is one that an index knows.
+    What is shown from that pts on does not depend on which key packet it is. `key_pts` is one that an index knows. None where
+    there is none: read a newly opened container from its start.
     """
     second = int(1 / (stream.time_base or 1))
     back = 0 if key_pts is None else max(0, pts - key_pts)
@@ -35,7 +36,7 @@ def packets_from(
         if first is not None and _shown(first) <= pts:
             return _shown(first), chain([first], packets)
         back = 2 * back if back else FIRST_STEP_S * second
-    return first_pts, _from_the_start(container, stream, first_pts)
+    return None
 
 
 def key_packets(container: InputContainer, stream: VideoStream, pts: int) -> Iterator[VideoPacket]:
@@ -67,14 +68,6 @@ def demuxed(container: InputContainer, stream: VideoStream) -> Iterator[VideoPac
 def _shown(packet: VideoPacket) -> int:
     shown = packet.pts if packet.pts is not None else packet.dts
     return shown if shown is not None else 0
-
-
-def _from_the_start(container: InputContainer, stream: VideoStream, first_pts: int) -> Iterator[VideoPacket]:
-    try:
-        container.seek(min(first_pts, stream.start_time or 0), stream=stream, backward=True)
-    except av.FFmpegError:
-        container.seek(container.start_time or 0)
-    return demuxed(container, stream)
 
 
 def clean(packet: VideoPacket) -> bool:
