@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +17,8 @@ import pytest
 
 from tests.unit.cctv_tables import SIZE, detections, frames, tracks
 from tilery.workloads.cctv import exports
+from tilery.workloads.cctv.detections import Detections
+from tilery.workloads.cctv.frames import Frames, Looked
 from tilery.workloads.cctv.tracks import empty
 
 START = datetime(2026, 5, 4, 7, 30, tzinfo=UTC)
@@ -37,7 +39,8 @@ def parquet() -> bytes:
 
 
 def mot() -> bytes:
-    return written(lambda target: exports.write_mot(TRACKS, target, size=SIZE, frames=60, rate=12, name="pets"))
+    about: dict[str, Any] = {"labels": TRACKS.label.tolist(), "size": SIZE, "frames": 60, "rate": 12, "name": "pets"}
+    return written(lambda target: exports.write_mot([TRACKS], target, **about))
 
 
 def coco() -> bytes:
@@ -92,6 +95,28 @@ def test_mot_scores_perfectly_against_itself_in_a_common_library(tmp_path: Path)
     assert table.index.get_level_values("Id").nunique() == 3
 
 
+def test_between_two_looks_a_track_is_in_every_frame_however_they_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(exports.in_every_frame(TRACKS, FRAMES))
+    monkeypatch.setattr(exports, "DENSE_FRAMES", 7)
+    parts = list(exports.in_every_frame(TRACKS, FRAMES))
+    assert len(whole) == 1
+    assert len(parts) == 9
+    assert len(whole[0]) == 3 * 59, "up to the last look"
+    for name in ("frame", "id", "box", "state"):
+        assert np.array_equal(getattr(whole[0], name), np.concatenate([getattr(part, name) for part in parts])), name
+
+
+def test_a_still_frame_has_the_boxes_of_the_look_before() -> None:
+    looked = FRAMES.looked.copy()
+    looked[[2, 4]] = Looked.STILL
+    seen = ~np.isin(FOUND.time_us, FRAMES.time_us[[2, 4]])
+    told = Detections(*(getattr(FOUND, name)[seen] for name in ("time_us", "label", "score", "box", "moving")))
+    found = exports.explicit(Frames(FRAMES.time_us, looked, FRAMES.to_reference), told)
+    assert np.array_equal(found.time_us, FOUND.time_us)
+    assert np.array_equal(found.box[3:9], np.tile(FOUND.box[:3], (2, 1)))
+    assert np.array_equal(found.box[9:], FOUND.box[9:])
+
+
 def test_coco_has_the_ids_that_coco_gives_and_an_image_for_each_frame_looked_at() -> None:
     found = json.loads(coco())
     assert len(found["images"]) == 30
@@ -120,7 +145,7 @@ def test_nothing_found_is_empty_files_and_no_error() -> None:
     nothing = empty()
     table = exports.tracks_table(nothing, None, {})
     assert written(lambda target: exports.write_parquet(table, target))
-    assert written(lambda target: exports.write_mot(nothing, target, size=SIZE, frames=0, rate=25, name="x"))
+    assert written(lambda target: exports.write_mot([nothing], target, labels=[], size=SIZE, frames=0, rate=25, name="x"))
     features = written(lambda target: exports.write_trajectories(nothing, nothing.foot, "pixels", None, {}, target))
     assert json.loads(features)["features"] == []
     none = FOUND.__class__(*(getattr(FOUND, name)[:0] for name in ("time_us", "label", "score", "box", "moving")))

@@ -75,7 +75,7 @@ def drawing(
         '<p><textarea data-role=text rows=4 readonly aria-label="Command"></textarea></p>'
         "<p><button type=button data-role=copy>Copy the command</button> <span class=note data-role=copied></span></p></div>"
         "<p class=note>The command counts again with what you drew. It reuses the detections: no frame is looked at again. "
-        "The arrow on a line shows the direction that is called forward.</p></div>"
+        "Side A of a line is behind its arrow, side B before it.</p></div>"
     )
     heading = "Draw your own lines, zones and ground points"
     report.block(heading, html, style=STYLE, script=SCRIPT.read_text())

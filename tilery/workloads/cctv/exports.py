@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.frames import Frames, Looked
 from tilery.workloads.cctv.labels import COCO, LABELS
-from tilery.workloads.cctv.tracks import State, Tracks
+from tilery.workloads.cctv.tracks import State, Tracks, dense
 
 ROW_GROUP = 1 << 20
+DENSE_FRAMES = 5_000
 COCO_IDS = (
     *range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70, *range(72, 83), *range(84, 91),
 )  # fmt: skip
@@ -82,22 +83,57 @@ def write_parquet(table: pa.Table, target: BinaryIO) -> None:
     pq.write_table(table, target, compression="zstd", compression_level=6, row_group_size=ROW_GROUP, store_schema=False)
 
 
-def write_mot(tracks: Tracks, target: BinaryIO, *, size: tuple[int, int], frames: int, rate: float, name: str) -> None:
-    """MOT 1.1 as CVAT takes it: a zip of gt/gt.txt, gt/labels.txt and seqinfo.ini.
+def explicit(frames: Frames, detections: Detections) -> Detections:
+    """The detections with those of still frames, which are the ones of the look before."""
+    looked = np.flatnonzero((frames.looked == Looked.DETECTED) | (frames.looked == Looked.STILL))
+    times = frames.time_us[looked]
+    left, right = (np.searchsorted(detections.time_us, times, side) for side in ("left", "right"))
+    own = (right > left) | (frames.looked[looked] != Looked.STILL)
+    source = np.maximum.accumulate(np.where(own, np.arange(len(looked)), 0))
+    count = (right - left)[source]
+    before = np.cumsum(count) - count
+    rows = np.arange(count.sum()) + np.repeat(left[source] - before, count)
+    columns = {name: getattr(detections, name)[rows] for name in ("label", "score", "box", "moving")}
+    return Detections(time_us=np.repeat(times, count), **columns)
+
+
+def in_every_frame(tracks: Tracks, frames: Frames) -> Iterator[Tracks]:
+    """The tracks in all frames, those between two looks too; some thousand frames at a time."""
+    order = np.lexsort((tracks.frame, tracks.id))
+    same = tracks.id[order][1:] == tracks.id[order][:-1]
+    reach = int(np.diff(tracks.frame[order])[same].max(initial=1))
+    for start in range(0, len(frames), DENSE_FRAMES):
+        stop = start + DENSE_FRAMES
+        first, last = np.searchsorted(tracks.frame, [start - reach, stop + reach])
+        yield dense(tracks.only(np.arange(first, last)), frames, start, stop)
+
+
+def write_mot(
+    tracks: Iterable[Tracks],
+    target: BinaryIO,
+    *,
+    labels: Iterable[int],
+    size: tuple[int, int],
+    frames: int,
+    rate: float,
+    name: str,
+) -> None:
+    """MOT 1.1 as CVAT takes it: a zip of gt/gt.txt, gt/labels.txt and seqinfo.ini. `labels` are those that occur.
 
     A line: frame (from 1), track, left, top, width, height (pixels from 0), 1, class (a line of labels.txt, from 1), how much
     is seen (1, or 0 where the place is interpolated).
     """
-    used = sorted(set(tracks.label.tolist()))
+    used = sorted(set(labels))
     number = {label: at for at, label in enumerate(used, 1)}
     lines = (
         f"{frame + 1},{track},{left:.2f},{top:.2f},{right - left:.2f},{bottom - top:.2f},1,{number[label]},{int(state == 0)}\n"
+        for part in tracks
         for frame, track, label, (left, top, right, bottom), state in zip(
-            tracks.frame.tolist(),
-            tracks.id.tolist(),
-            tracks.label.tolist(),
-            tracks.box.astype(np.float64),
-            tracks.state.tolist(),
+            part.frame.tolist(),
+            part.id.tolist(),
+            part.label.tolist(),
+            part.box.astype(np.float64).tolist(),
+            part.state.tolist(),
             strict=True,
         )
     )
