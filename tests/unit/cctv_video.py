@@ -115,4 +115,4 @@ def number_of(picture: Picture) -> int:
     """Which scene a picture shows, from where its square is; good for 27 numbers at the usual size."""
     red = picture.rgb()[10:26].astype(int)
     bright = ((red[..., 0] - red[..., 1]) > 80).sum(axis=0)
-    return int(round(float(np.flatnonzero(bright > 8).min()) / 3))
+    return round(float(np.flatnonzero(bright > 8).min()) / 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tilery.outcomes import BadInput
+
 MOST_STREAMS = 64
 MOST_FRAMES = 50_000_000
 """Of one clip: 48 h at 240 frames a second are 41 million."""
@@ -28,3 +30,12 @@ def demuxer_options(probe_bytes: int) -> dict[str, str]:
         "enable_drefs": "0",
         "max_pixels": str(LARGEST_SIDE * LARGEST_SIDE),
     }
+
+
+def check_size(name: str, width: int, height: int, most_pixels: float) -> None:
+    """`BadInput` for a frame that is larger than the run allows."""
+    if width * height > most_pixels or max(width, height) > LARGEST_SIDE:
+        raise BadInput(
+            f"{name} has frames of {width} x {height} pixels, more than {most_pixels / 1e6:g} megapixels; "
+            f"set max_megapixels if that is right (no side may be longer than {LARGEST_SIDE})"
+        )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import islice
 
+import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -17,10 +19,10 @@ from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.decode import TELLS, set_up, shown
-from tilery.workloads.cctv.limits import MOST_FRAMES
+from tilery.workloads.cctv.limits import MOST_FRAMES, check_size
 from tilery.workloads.cctv.opening import container_of, opened, video_stream
 from tilery.workloads.cctv.ranges import Ranges
-from tilery.workloads.cctv.starts import VideoPacket, demuxed
+from tilery.workloads.cctv.starts import VideoPacket, clean, demuxed
 
 WINDOW = 256 << 10
 """Largest range that probing reads at once (bytes)."""
@@ -30,6 +32,10 @@ LISTENED = 60
 """Packets whose times are looked at."""
 WALKED = 1 << 30
 """A file without a duration is read through if it has no more bytes than this."""
+SPANNED = 0.8
+"""Share of the duration that an index must span to be one."""
+SEARCHED = 4 << 20
+"""Bytes in which a key frame is looked for."""
 FASTEST_HZ = 1000
 OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras without a clock write 1904 or 1970."""
@@ -38,8 +44,10 @@ OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True, slots=True)
 class Probed:
     clip: Clip
-    keys_us: list[int] = field(default_factory=list)
-    """Decoding times of the key frames in the container's index (microseconds of the clip, ascending); empty without one."""
+    keys_us: list[int] | None = None
+    """Decoding times of the key frames in the container's index (microseconds of the clip, ascending); None without one."""
+    seeks: bool = True
+    """Whether a key frame before a moment can be found without reading all that lies before it."""
     created: datetime | None = None
     fetched: int = 0
     """Bytes read."""
@@ -55,9 +63,9 @@ def probe(store: Store, source: Source, place: int, most_pixels: float) -> Probe
         raise BadInput(f"{source.name} is not a video that is read here (MP4, MOV, MKV, WebM, AVI, TS); convert it")
     with opened(file, container) as found:
         stream = video_stream(found, source.name)
-        _check_size(source.name, stream.codec_context.width, stream.codec_context.height, most_pixels)
+        check_size(source.name, stream.codec_context.width, stream.codec_context.height, most_pixels)
         picture, pts, counted = _first(found, stream, source.name)
-        _check_size(source.name, picture.width, picture.height, most_pixels)
+        check_size(source.name, picture.width, picture.height, most_pixels)
         return _probed(found, stream, source, place, container, picture, pts, counted, file)
 
 
@@ -75,9 +83,8 @@ def _probed(
     warnings: list[str] = []
     base = stream.time_base or Fraction(1, 1_000_000)
     rate = _rate(stream)
-    keys, cut = _index(stream, source.size)
-    keys_us = [int((key - pts) * base * 1_000_000) for key in keys]
-    duration_us = _duration_us(found, stream, pts, base)
+    keys, cut = _index(found, stream, pts, source.size)
+    duration_us = _duration_us(found, stream, pts)
     if cut is not None:
         there = max(0, int((cut - pts) * base * 1_000_000))
         warnings.append(f"{source.name} is cut short: {there / 1e6:.1f} of {duration_us / 1e6:.1f} s are there")
@@ -117,15 +124,9 @@ def _probed(
         keys=len(keys),
         warnings=warnings,
     )
-    return Probed(clip, keys_us, created, file.fetched)
-
-
-def _check_size(name: str, width: int, height: int, most_pixels: float) -> None:
-    if width * height > most_pixels:
-        raise BadInput(
-            f"{name} has frames of {width} x {height} pixels, more than {most_pixels / 1e6:g} megapixels; "
-            "set max_megapixels if that is right"
-        )
+    seeks = not counted and (bool(keys) or (container in ("mpegts", "mov") and _has_keys(found, stream, pts)))
+    keys_us = [int((key - pts) * base * 1_000_000) for key in keys] if keys else None
+    return Probed(clip, keys_us, seeks, created, file.fetched)
 
 
 def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[VideoFrame, int, bool]:
@@ -157,24 +158,43 @@ def _rate(stream: VideoStream) -> Fraction:
     return Fraction(25)
 
 
-def _index(stream: VideoStream, size: int) -> tuple[list[int], int | None]:
-    """Times of the key frames in the index, and that of the first sample that lies beyond the end of the file."""
+def _index(found: InputContainer, stream: VideoStream, pts: int, size: int) -> tuple[list[int], int | None]:
+    """Times of the key frames in the index, none if it does not span the video; and the first sample beyond the file's end."""
+    if found.format.name.startswith("matroska"):
+        with suppress(av.FFmpegError):  # the demuxer reads its index when it first seeks
+            found.seek(pts + int(1 / (stream.time_base or 1)), stream=stream)
     keys: list[int] = []
-    cut: int | None = None
+    last = pts
     for entry in stream.index_entries:
         if entry.size > 0 and entry.pos + entry.size > size:
-            cut = entry.timestamp
-            break
+            return keys, entry.timestamp
+        last = max(last, entry.timestamp)
         if entry.is_keyframe:
             keys.append(entry.timestamp)
-    return keys, cut
+    spanned = (last - pts) * (stream.time_base or 1) * 1_000_000
+    return (keys if spanned >= SPANNED * _duration_us(found, stream, pts) else []), None
 
 
-def _duration_us(found: InputContainer, stream: VideoStream, pts: int, base: Fraction) -> int:
+def _has_keys(found: InputContainer, stream: VideoStream, pts: int) -> bool:
+    """Whether there is a key frame soon after the middle of a video without an index."""
+    middle = pts + int(_duration_us(found, stream, pts) / 2_000_000 / (stream.time_base or 1))
+    with suppress(av.FFmpegError):
+        found.seek(middle, stream=stream)
+        read = 0
+        for packet in demuxed(found, stream):
+            if packet.size and packet.is_keyframe and clean(packet):
+                return True
+            read += packet.size
+            if read > SEARCHED:
+                return False
+    return True
+
+
+def _duration_us(found: InputContainer, stream: VideoStream, pts: int) -> int:
     """From the first picture to the end, by the headers; read through where they do not say."""
     if stream.duration and stream.duration > 0:
         start = stream.start_time if stream.start_time is not None else pts
-        return int((start + stream.duration - pts) * base * 1_000_000)
+        return int((start + stream.duration - pts) * (stream.time_base or 1) * 1_000_000)
     if found.duration and found.duration > 0:
         return int(found.duration)
     return 0

@@ -11,8 +11,8 @@ from tilery.workload import ALL, Done, Item, Publication, Published, Sizing, Sta
 from tilery.workloads.cctv.options import CctvOptions
 
 SEEN = (
-    "start", "zone", "gap_s", "segment_s", "detector", "classes", "score", "detect_hz", "slices", "still", "view", "dedup",
-    "max_megapixels", "max_hours",
+    "start", "zone", "frame_hz", "gap_s", "segment_s", "detector", "classes", "score", "detect_hz", "slices", "still", "view",
+    "dedup", "max_megapixels", "max_hours",
 )  # fmt: skip
 """What decides the detections. Lines, zones and calibration are not among them: changing those detects nothing again."""
 TOLD = ("camera", "gate", "lines", "zones", "calibration", "bin_s", "max_speed_kmh", "blur")

@@ -1,0 +1,142 @@
+"""Clips of one camera on one timeline: by the times in their names, by their metadata, or one after the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tilery.outcomes import BadInput
+from tilery.workloads.cctv.probe import Probed
+
+ROUNDING_US = 1_000_000
+"""Names and metadata give whole seconds: clips that seem to overlap by less follow each other."""
+LISTED = 5
+_MOMENT = re.compile(
+    r"(?<!\d)((?:19|20)\d\d)[-_.]?(\d\d)[-_.]?(\d\d)[-_ T.]?(?:at )?(\d\d)[-_:.h]?(\d\d)[-_:.m]?(\d\d)"
+    r"(?:[.,_-]?(\d{3}))?(Z)?(?!\d)"
+)
+_EPOCH = re.compile(r"(?<!\d)(1[0-9]{9})(\d{3})?(?!\d)")
+"""Seconds or milliseconds since 1970, from 2001 to 2033."""
+
+
+def named(name: str, zone: tzinfo) -> datetime | None:
+    """The moment in a file name, of the last part of its path that has one.
+
+    >>> named("ch01_20240131-235959.mp4", UTC).isoformat()
+    '2024-01-31T23:59:59+00:00'
+    """
+    for part in reversed(name.split("/")):
+        if found := _MOMENT.search(part):
+            year, month, day, hour, minute, second, milliseconds = (int(text or 0) for text in found.groups()[:7])
+            try:
+                moment = datetime(year, month, day, hour, minute, second, milliseconds * 1000)
+            except ValueError:
+                continue
+            return moment.replace(tzinfo=UTC if found[8] else zone)
+        if epoch := _EPOCH.search(part):
+            return datetime.fromtimestamp(int(epoch[1]), UTC) + timedelta(milliseconds=int(epoch[2] or 0))
+    return None
+
+
+def zone_of(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadInput(f"option 'zone': there is no time zone {name!r}; give one as Europe/Rome") from None
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """A key that sorts frame2 before frame10.
+
+    >>> sorted(["f10", "f9", "e1"], key=natural)
+    ['e1', 'f9', 'f10']
+    """
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def placed(
+    probed: Sequence[Probed], start: datetime | None, zone: tzinfo, gap_s: float
+) -> tuple[list[Probed], datetime | None, list[str]]:
+    """The clips in order with their offsets, when the timeline begins, and what the user should know.
+
+    Moments come from all names, else from all metadata, else clips follow each other in the natural order of their names.
+    `start` moves the whole: it is when the first clip begins.
+    """
+    ordered = sorted(probed, key=lambda found: natural(found.clip.name))
+    moments, source = _moments(ordered, zone)
+    if start is not None and start.tzinfo is None:
+        start = start.replace(tzinfo=zone)
+    if moments is None:
+        warnings = _order_told(ordered)
+        return _in_a_row(ordered), start, warnings
+    pairs = sorted(zip(moments, ordered, strict=True), key=lambda pair: pair[0])
+    zero = pairs[0][0]
+    offsets = [(moment - zero) // timedelta(microseconds=1) for moment, _ in pairs]
+    kept, warnings = _without_overlaps(offsets, [found for _, found in pairs], source, gap_s)
+    return kept, start or zero, warnings
+
+
+def _moments(ordered: Sequence[Probed], zone: tzinfo) -> tuple[list[datetime] | None, str]:
+    for source, moments in (
+        ("their names", [named(found.clip.name, zone) for found in ordered]),
+        ("their metadata", [found.created for found in ordered]),
+    ):
+        known = [moment for moment in moments if moment is not None]
+        if len(known) == len(ordered) and (len(set(known)) == len(known) or source == "their names"):
+            return known, source
+    return None, ""
+
+
+def _order_told(ordered: Sequence[Probed]) -> list[str]:
+    if len(ordered) < 2:
+        return []
+    return [
+        f"the {len(ordered)} clips have no times in all of their names or metadata; they follow each other in the order of "
+        f"their names, from {ordered[0].clip.name} to {ordered[-1].clip.name}"
+    ]
+
+
+def _in_a_row(ordered: Sequence[Probed]) -> list[Probed]:
+    at, row = 0, []
+    for found in ordered:
+        row.append(replace(found, clip=replace(found.clip, offset_us=at)))
+        at += found.clip.duration_us
+    return row
+
+
+def _without_overlaps(
+    offsets: Sequence[int], ordered: Sequence[Probed], source: str, gap_s: float
+) -> tuple[list[Probed], list[str]]:
+    """Of two clips that overlap the earlier one is shown; gaps stay."""
+    end = 0
+    kept: list[Probed] = []
+    overlaps: list[str] = []
+    gaps: list[str] = []
+    for offset, found in zip(offsets, ordered, strict=True):
+        clip = found.clip
+        over = end - offset
+        if kept and 0 < over < ROUNDING_US:
+            offset, over = end, 0
+        if over >= clip.duration_us:
+            overlaps.append(f"{clip.name} lies within the clips before it and is left out")
+            continue
+        if over > 0:
+            overlaps.append(f"the first {over / 1e6:.3f} s of {clip.name} are left out")
+        elif kept and -over > gap_s * 1e6:
+            gaps.append(f"{-over / 1e6:.1f} s before {clip.name}")
+        kept.append(replace(found, clip=replace(clip, offset_us=offset, skip_us=max(0, over))))
+        end = offset + clip.duration_us
+    warnings = []
+    if overlaps:
+        warnings.append(f"clips overlap by {source}: " + _listed(overlaps))
+    if gaps:
+        warnings.append(f"nothing was filmed, by {source}: " + _listed(gaps))
+    return kept, warnings
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    more = f"; and {len(sentences) - LISTED} more" if len(sentences) > LISTED else ""
+    return "; ".join(sentences[:LISTED]) + more
