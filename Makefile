@@ -48,7 +48,7 @@ demo: .venv/.run
 
 test: .venv/.all node_modules/.package-lock.json
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(JOBS)
 
 lint: .venv/.all
 	@$(BIN)/ruff check .

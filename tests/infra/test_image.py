@@ -19,7 +19,7 @@ from tilery import keys, manifest, names, sizing, stages, worker
 from tilery.outcomes import BadInput
 from tilery.store.directory import DirectoryStore
 
-pytestmark = [pytest.mark.xdist_group("image"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 OFFLINE = ("NewConnectionError", "name resolution", "Max retries exceeded", "ProxyError", "ConnectTimeout")
 DATA_FUNCTIONS = [function.name for function in names.FUNCTIONS.values() if function.kind == "data"]

@@ -18,8 +18,6 @@ from tests.infra.simulation import Call, Simulator
 from tests.infra.template import load
 from tilery import names
 
-pytestmark = pytest.mark.xdist_group("recorded")
-
 AREAS = ("drop", "work", "results", "ledger")
 LABELS = ("CutTiles", "ProcessTiles", "MergeRound", "FinishParts")
 AWS_CALLS = {

@@ -21,8 +21,6 @@ from twin.deployment import Deployment as TwinDeployment
 from twin.deployment import available_lanes
 from twin.render import render
 
-pytestmark = pytest.mark.xdist_group("recorded")
-
 PREFIX = "tilery-dev-"
 FROM_THE_SERVICE = re.compile(r"AWS_(LAMBDA|BATCH)_\w+")
 """What Lambda and Batch themselves put into the environment."""

@@ -47,13 +47,13 @@ def test_tile_ids_round_trip(column: int, row: int) -> None:
     assert grid.tile_from_id(grid.tile_id((column, row))) == (column, row)
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(4, 60), st.integers(0, 90), st.tuples(st.integers(-9, 9), st.integers(-9, 9)), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=20)
+@given(st.integers(4, 60), st.integers(0, 40), st.tuples(st.integers(-9, 9), st.integers(-9, 9)), st.integers(0, 2**32 - 1))
 def test_every_point_is_in_one_core_and_in_each_window_that_reaches_it(
     side: int, halo: int, origin: tuple[int, int], seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    x, y = random.integers(-100_000, 100_000, (2, 200))
+    x, y = random.integers(-50_000, 50_000, (2, 200))
     tiles = grid.TileGrid(1000, side, origin)
     owned = np.zeros(200, dtype=int)
     for tile, index in tiles.members(x, y, halo):
