@@ -180,7 +180,7 @@ def test_a_second_run_with_another_option_of_a_late_stage_repeats_no_tile(tilery
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_was_interrupted_goes_on_with_the_same_command(tilery: Tilery, number: signal.Signals) -> None:
-    arguments = ("one.txt", *SHARDED, "--set", "sleep_s=1", "--set", "lines=4")
+    arguments = ("one.txt", *SHARDED, "--set", "sleep_s=2", "--set", "lines=4")
     process = tilery.start("run", "sums", *arguments, "--out", str(tilery.out))
     done = {path.stem for path in tilery.wait_for(process, ".tilery/work/*/process/*/done/*", 2)}
     process.send_signal(number)
