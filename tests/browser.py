@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,13 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+WITH_PIPE = """
+import fcntl, os, sys
+here, there = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(here, 3), os.dup2(there, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Becomes a browser that reads the protocol from descriptor 3 and writes to 4, as it insists on."""
 
 
 class Tab:
@@ -105,9 +113,12 @@ def browser() -> Iterator[Tab]:
             found, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
             "--disable-background-networking", "--disable-extensions", "--remote-debugging-pipe", f"--user-data-dir={home}",
         ]  # fmt: skip
-        # the protocol's pipe is fixed: the browser reads from descriptor 3 and writes to 4
-        shell = ["sh", "-c", f'exec "$@" 3<&{here[0]} 4>&{theirs[1]}', "sh", *command]
-        process = subprocess.Popen(shell, pass_fds=(here[0], theirs[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", WITH_PIPE, str(here[0]), str(theirs[1]), *command],
+            pass_fds=(here[0], theirs[1]),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(here[0])
         os.close(theirs[1])
         try:

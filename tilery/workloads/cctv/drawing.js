@@ -86,7 +86,7 @@
   }
 
   function handle(point, kind) {
-    const circle = node("circle", {cx: point[0], cy: point[1], r: unit * 0.8, class: kind, "stroke-width": unit * 0.3});
+    const circle = node("circle", {cx: point[0], cy: point[1], r: unit, class: kind, "stroke-width": unit * 0.3});
     circle.addEventListener("pointerdown", (event) => {
       remember();
       grabbed = point;

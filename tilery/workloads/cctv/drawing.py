@@ -18,7 +18,7 @@ STYLE = """
 [data-drawing] svg .line{stroke:#ffd60a;fill:none}
 [data-drawing] svg .zone{stroke:#4cc9f0;fill:#4cc9f033}
 [data-drawing] svg .ground{stroke:#ff5d8f;fill:none}
-[data-drawing] svg circle{fill:#0008;cursor:move}
+[data-drawing] svg circle[class]{fill:#0008;cursor:move;pointer-events:all}
 [data-drawing] svg text.line{fill:#ffd60a;stroke:#000}[data-drawing] svg text.zone{fill:#4cc9f0;stroke:#000}
 [data-drawing] svg text.ground{fill:#ff5d8f;stroke:#000}
 [data-drawing] svg text{paint-order:stroke;font-weight:600;pointer-events:none;font-family:system-ui,sans-serif}
