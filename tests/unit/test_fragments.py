@@ -61,24 +61,35 @@ def test_a_flipped_bit_is_noticed() -> None:
 
 
 def labels(index: list[int], value: int, shard: int = 4) -> bytes:
-    return fragments.encode_labels(shard, np.array(index, dtype=np.uint32), np.full(len(index), value, dtype=np.uint8))
+    count = len(index)
+    columns = (np.full(count, value, np.uint8), np.zeros(count, np.uint32), np.zeros(count, np.uint8))
+    return fragments.encode_labels(fragments.Labels(shard, np.array(index, dtype=np.uint32), *columns))
+
+
+def test_a_label_that_hangs_on_a_region_changes_where_it_is_refused() -> None:
+    index, number = np.array([2, 5, 7, 8], np.uint32), np.array([0, 3, 4, 3], np.uint32)
+    label, otherwise = np.array([6, 6, 6, 6], np.uint8), np.array([0, 5, 5, 4], np.uint8)
+    back = fragments.decode_labels(fragments.encode_labels(fragments.Labels(1, index, label, number, otherwise)), "f")
+    assert back.final([]).tolist() == [6, 6, 6, 6]
+    assert back.final([3]).tolist() == [6, 5, 6, 4]
+    assert back.final([3, 4]).tolist() == [6, 5, 5, 4]
 
 
 def test_labels_come_together_in_the_order_of_the_shard() -> None:
-    parts = [("b", labels([1, 3], 2)), ("a", labels([0, 2], 1))]
+    parts = [("b", labels([1, 3], 2), []), ("a", labels([0, 2], 1), [])]
     assert fragments.assemble(4, 4, parts).tolist() == [1, 2, 1, 2]
 
 
 def test_a_point_without_label_is_an_error() -> None:
     with pytest.raises(Incomplete, match=r"2 of 4 points"):
-        fragments.assemble(4, 4, [("a", labels([0, 2], 1))])
+        fragments.assemble(4, 4, [("a", labels([0, 2], 1), [])])
 
 
 def test_a_point_labelled_twice_is_an_error() -> None:
     with pytest.raises(Incomplete, match="labelled twice"):
-        fragments.assemble(4, 3, [("a", labels([0, 1], 1)), ("b", labels([1, 2], 1))])
+        fragments.assemble(4, 3, [("a", labels([0, 1], 1), []), ("b", labels([1, 2], 1), [])])
 
 
 def test_labels_of_another_shard_are_an_error() -> None:
     with pytest.raises(Incomplete, match="not of shard 5"):
-        fragments.assemble(5, 2, [("a", labels([0, 1], 1))])
+        fragments.assemble(5, 2, [("a", labels([0, 1], 1), [])])

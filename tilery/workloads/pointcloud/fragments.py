@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +22,9 @@ _HEADER = struct.Struct("<4sIIBqqqI")
 """Magic, shard, points, which of the optional columns there are, corner x, y, z (mm), CRC-32 of the deflated columns."""
 _MAGIC = b"TFR2"
 _INTENSITY, _RGB = 1, 2
-_LABELS_HEADER = struct.Struct("<4sIII")
-"""Magic, shard, points, CRC-32."""
-_LABELS_MAGIC = b"TLB1"
+_LABELS_HEADER = struct.Struct("<4sIIII")
+"""Magic, shard, points, how many of them depend on a region, CRC-32."""
+_LABELS_MAGIC = b"TLB2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,11 @@ def pack_returns(number: npt.NDArray[Any], count: npt.NDArray[Any]) -> npt.NDArr
     """Return number and number of returns (0 to 15 each) in one byte."""
     low, high = number.astype(np.uint8), count.astype(np.uint8)
     return (low & np.uint8(15)) | ((high & np.uint8(15)) << np.uint8(4))
+
+
+def of_several(returns: npt.NDArray[np.uint8]) -> int:
+    """How many of these packed returns are of a pulse that has several."""
+    return int(np.count_nonzero(returns >= 2 << 4))
 
 
 def encode(fragment: Fragment) -> bytes:
@@ -155,46 +160,79 @@ def _joined(parts: list[Fragment], name: str) -> Any:
     return empty[0] if len(empty) == 1 else np.concatenate(empty)
 
 
-def encode_labels(shard: int, index: npt.NDArray[np.uint32], label: npt.NDArray[np.uint8]) -> bytes:
-    """Labels of some points of a shard: their index within it (uint32) and class (uint8)."""
-    if len(index) != len(label):
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels of some points of a shard."""
+
+    shard: int
+    index: npt.NDArray[np.uint32]
+    """Place of each point within its shard, ascending."""
+    label: npt.NDArray[np.uint8]
+    number: npt.NDArray[np.uint32]
+    """The region of the tile that decides the label; 0 where nothing does."""
+    otherwise: npt.NDArray[np.uint8]
+    """The label if that region is refused."""
+
+    def final(self, refused: Collection[int]) -> npt.NDArray[np.uint8]:
+        """The labels, once it is known which regions are refused."""
+        if not refused:
+            return self.label
+        return np.where(np.isin(self.number, list(refused)), self.otherwise, self.label)
+
+
+def encode_labels(labels: Labels) -> bytes:
+    """Raises `ValueError` where the columns differ in length."""
+    count = len(labels.index)
+    if any(len(column) != count for column in (labels.label, labels.number, labels.otherwise)):
         raise ValueError("as many labels as indices are needed")
-    steps = np.diff(index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
-    packed = zlib.compress(_planes(steps) + label.astype(np.uint8).tobytes(), 1)
-    return _LABELS_HEADER.pack(_LABELS_MAGIC, shard, len(index), zlib.crc32(packed)) + packed
+    steps = np.diff(labels.index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
+    body = _planes(steps) + labels.label.astype(np.uint8).tobytes()
+    unsure = np.flatnonzero(labels.number)
+    body += _planes(unsure.astype("<u4")) + _planes(labels.number[unsure].astype("<u4")) + labels.otherwise[unsure].tobytes()
+    packed = zlib.compress(body, 1)
+    return _LABELS_HEADER.pack(_LABELS_MAGIC, labels.shard, count, len(unsure), zlib.crc32(packed)) + packed
 
 
-def decode_labels(data: bytes, name: str) -> tuple[int, npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
-    """Shard, index and label of `encode_labels`. Raises `Incomplete` where the bytes are damaged."""
+def decode_labels(data: bytes, name: str) -> Labels:
+    """The inverse of `encode_labels`. Raises `Incomplete` where the bytes are damaged; `name` (the key) goes into the error."""
     if len(data) < _LABELS_HEADER.size or data[:4] != _LABELS_MAGIC:
         raise _damaged(name)
-    _, shard, count, crc = _LABELS_HEADER.unpack_from(data)
+    _, shard, count, unsure, crc = _LABELS_HEADER.unpack_from(data)
     packed = data[_LABELS_HEADER.size :]
     if zlib.crc32(packed) != crc:
         raise _damaged(name)
     body = zlib.decompress(packed)
-    if len(body) != 5 * count:
+    if len(body) != 5 * count + 9 * unsure:
         raise _damaged(name)
     index = np.cumsum(_from_planes(body[: 4 * count], count, 4).view("<u4").ravel(), dtype=np.uint32)
-    return shard, index, np.frombuffer(body, dtype=np.uint8, count=count, offset=4 * count)
+    number, otherwise = np.zeros(count, np.uint32), np.zeros(count, np.uint8)
+    rest = body[5 * count :]
+    places = _from_planes(rest[: 4 * unsure], unsure, 4).view("<u4").ravel()
+    number[places] = _from_planes(rest[4 * unsure : 8 * unsure], unsure, 4).view("<u4").ravel()
+    otherwise[places] = np.frombuffer(rest, np.uint8, unsure, 8 * unsure)
+    return Labels(shard, index, np.frombuffer(body, np.uint8, count, 4 * count), number, otherwise)
 
 
-def assemble(shard: int, points: int, parts: Iterable[tuple[str, bytes]], *, holes: bool = False) -> npt.NDArray[np.uint8]:
-    """The labels (uint8, one a point, in the shard's order) from the named bytes of every tile it touches.
+def assemble(
+    shard: int, points: int, parts: Iterable[tuple[str, bytes, Collection[int]]], *, holes: bool = False
+) -> npt.NDArray[np.uint8]:
+    """The labels (uint8, one a point, in the shard's order) from what every tile it touches says: the name of its bytes, the
+    bytes, and which of its regions are refused.
 
     With `holes`, points of a missing tile are class 0, "created, never classified" (ASPRS LAS 1.4). Raises
     `Incomplete` where a point has no label or more than one, or a part belongs to another shard.
     """
     labels = np.zeros(points, dtype=np.uint8)
     times = np.zeros(points, dtype=np.uint8)
-    for name, data in parts:
-        owner, index, label = decode_labels(data, name)
-        if owner != shard or (len(index) and int(index.max()) >= points):
+    for name, data, refused in parts:
+        part = decode_labels(data, name)
+        index = part.index
+        if part.shard != shard or (len(index) and int(index.max()) >= points):
             raise Incomplete(f"{name}: these labels are not of shard {shard}; redo the run from the stage tile")
         again = bool((np.diff(index.astype(np.int64)) <= 0).any()) or bool(times[index].any())
         if again:
             raise Incomplete(f"{name}: points of shard {shard} are labelled twice; redo the run from the stage tile")
-        labels[index] = label
+        labels[index] = part.final(refused)
         times[index] = 1
     missing = points - int(times.sum())
     if missing and not holes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tilery.run import Run
 from tilery.workloads.pointcloud.grid import TileGrid, cell_millimetres
 from tilery.workloads.pointcloud.ground import halo_cells
+from tilery.workloads.pointcloud.objects import REACH
 from tilery.workloads.pointcloud.options import PointCloudOptions
 
 
@@ -32,7 +33,7 @@ class Frame:
     z_unit_m: float
     grid: TileGrid
     halo: int
-    """Cells of the ground filter around a tile."""
+    """Cells around a tile that its labels depend on."""
     resolution_mm: int
     """Cell of the terrain model; tiles are a whole number of these."""
     needs: Needs = Needs()
@@ -51,7 +52,7 @@ class Frame:
             unit_m=float(run.facts["unit_m"]),
             z_unit_m=float(run.facts["z_unit_m"]),
             grid=TileGrid.of_area(options.tile_area_km2, options.ground.cell_m, block=block),
-            halo=halo_cells(options.ground),
+            halo=halo_cells(options.ground) + REACH,
             resolution_mm=resolution_mm,
             needs=Needs.of(options),
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tilery.workload import Done, Item, Work
 from tilery.workloads.pointcloud.options import PointCloudOptions
 
+TOLD_IN = 1000
+"""The number of returns says something where at least one point in so many is of a pulse of several."""
 SUMMARY = "summary"
 """The finish item that gathers what the run learned, beside one item a shard."""
 
@@ -19,8 +21,10 @@ def tiles(shards: list[Done]) -> list[Item]:
             owned[tile] = owned.get(tile, 0) + core
             cost[tile] = cost.get(tile, 0) + core + halo
             needed.setdefault(tile, []).append(str(shard.item["id"]))
+    points, several = sum(shard.item["count"] for shard in shards), sum(shard.value["several"] for shard in shards)
+    told = several * TOLD_IN >= points
     return [
-        {"id": tile, "work": cost[tile], "points": owned[tile], "shards": sorted(needed[tile])}
+        {"id": tile, "work": cost[tile], "points": owned[tile], "shards": sorted(needed[tile]), "told": told}
         for tile in sorted(owned)
         if owned[tile]
     ]
@@ -28,10 +32,11 @@ def tiles(shards: list[Done]) -> list[Item]:
 
 def finishes(work: Work[PointCloudOptions], merged: list[Done]) -> list[Item]:
     """One item a shard, with the tiles that labelled its points, and the summary."""
-    shards = [
-        {**done.item, "tiles": sorted(tile for tile, (core, _) in done.value["tiles"].items() if core)}
-        for done in work.finished("tile")
-    ]
+    result = merged[-1].value if merged else {"statistics": {}, "refused": {}}
+    refused = result["refused"]
+    shards = []
+    for done in work.finished("tile"):
+        mine = sorted(tile for tile, (core, _) in done.value["tiles"].items() if core)
+        shards.append({**done.item, "tiles": mine, "refused": {tile: refused[tile] for tile in mine if tile in refused}})
     tiles = [str(done.item["id"]) for done in work.finished("process")]
-    summary = {"id": SUMMARY, "work": 1, "tiles": tiles, "statistics": merged[-1].value if merged else {}}
-    return [*shards, summary]
+    return [*shards, {"id": SUMMARY, "work": 1, "tiles": tiles, **result}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal, get_args
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from tilery.options import Options
@@ -35,11 +37,59 @@ class GroundOptions(BaseModel):
     fill_m: float = Field(15.0, gt=0, description="How far (m) voids look for ground.")
 
 
+class ObjectOptions(BaseModel):
+    """Parameters of the classes above ground, in metres whatever the unit of the CRS."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    roof_m: float = Field(2.0, gt=0, description="Height above ground of the lowest roof (m).")
+    rough_m: float = Field(0.08, gt=0, description="Mean distance (m) of a roof's points from their plane.")
+    depth_m: float = Field(0.7, gt=0, description="How far (m) below the highest point of a cell its surface goes.")
+    least: int = Field(6, ge=4, description="Points that a plane through 2 x 2 cells needs.")
+    passed_share: float = Field(0.5, ge=0, le=1, description="Share of a roof cell's points at most that light went on from.")
+    step_m: float = Field(0.3, ge=0, description="How far (m) a cell beside a roof may be off its plane, to be part of it.")
+    on_m: float = Field(0.3, ge=0, description="How far (m) a point beside a roof may be.")
+    above_m: float = Field(0.6, ge=0, description="How far (m) above its plane things on a roof are building.")
+    area_m2: float = Field(16.0, ge=0, description="Area (m2) of the smallest building.")
+    inner_cells: int = Field(3, ge=0, description="Cells of a building at least whose eight neighbours belong to it.")
+    low_vegetation_m: float = Field(0.5, gt=0, description="Height (m) up to which vegetation is low (class 3) ...")
+    medium_vegetation_m: float = Field(1.5, gt=0, description="... and up to which it is medium (class 4).")
+    hard_m: float = Field(0.3, ge=0, description="Height (m) from which something may be neither plant nor building.")
+    hard_share: float = Field(0.22, ge=0, le=1, description="Share of points of several returns up to which low things are.")
+
+
+ProductKind = Literal[
+    "classified",
+    "dtm",
+    "hillshade",
+    "dsm",
+    "chm",
+    "ortho",
+    "density",
+    "contours",
+    "footprints",
+    "tiles",
+    "stac",
+    "report",
+]
+EVERY_PRODUCT: tuple[ProductKind, ...] = get_args(ProductKind)
+
+
 class PointCloudOptions(Options):
     """Options of a point cloud run. Lengths are metres whatever the unit of the CRS."""
 
     tile_area_km2: float = Field(0.5, gt=0, le=100, description="Area of a ground tile (km2); results do not depend on it.")
     shard_mib: float = Field(32.0, ge=0.01, le=5120, description="MiB of a file a shard; results do not depend on it.")
-    resolution_m: float = Field(1.0, ge=0.05, le=100, description="Cell of the terrain model (m).")
+    resolution_m: float = Field(1.0, ge=0.05, le=100, description="Cell of every raster product (m).")
     fill_m: float = Field(30.0, ge=0, le=500, description="How far (m) voids are interpolated; nodata beyond.")
+    products: list[ProductKind] = Field(
+        list(EVERY_PRODUCT), description="What is made; what is not asked is neither computed nor decoded."
+    )
+    contour_m: float = Field(
+        0.0, ge=0, le=1000, description="Height between contours (m); 0 chooses 0.25 to 50 units of height by the relief."
+    )
     ground: GroundOptions = Field(GroundOptions(), description="Parameters of the ground filter.")
+    keep: list[Annotated[int, Field(ge=1, le=255)]] = Field(
+        [], description="Classes of the input that its points keep, whatever is found."
+    )
+    objects: ObjectOptions = Field(ObjectOptions(), description="Parameters of the classes above ground.")

@@ -20,8 +20,8 @@ class PointCloud(Workload[PointCloudOptions]):
     unit = "points"
     Options = PointCloudOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
-        "tile": Stage(options=("tile_area_km2", "shard_mib", "ground", "resolution_m"), work_per_job=20e6),
-        "process": Stage(work_per_job=50e6, holes=True),
+        "tile": Stage(options=("tile_area_km2", "shard_mib", "ground", "resolution_m", "products"), work_per_job=20e6),
+        "process": Stage(options=("objects", "keep"), work_per_job=50e6, holes=True),
         "merge": Stage(fan_in=64, work_per_job=64),
         "finish": Stage(work_per_job=20e6),
     }
@@ -47,9 +47,9 @@ class PointCloud(Workload[PointCloudOptions]):
         return process(work, item)
 
     def merge(self, work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
-        from tilery.workloads.pointcloud.statistics import merged
+        from tilery.workloads.pointcloud.regions import merge
 
-        return merged(item["values"])
+        return merge(work, item)
 
     def finish(self, work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
         from tilery.workloads.pointcloud.finishing import finish

@@ -1,0 +1,253 @@
+"""Classes above ground: buildings, vegetation by height, and what is neither.
+
+A roof is smooth and returns light once; leaves are rough and return it several times. So cells of smooth high surface are the
+seeds of buildings; they grow over cells that carry the same surface on, over small things on roofs, and take walls below.
+Whether a connected region of such cells is large enough to be a building may need tiles far away: a point there gets both
+answers, and `regions` decides. Everything else looks `REACH` cells at most, in whole numbers only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
+from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
+from tilery.workloads.pointcloud.ground import UNCLASSIFIED, GroundResult, bilinear
+from tilery.workloads.pointcloud.options import ObjectOptions
+
+LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING = 3, 4, 5, 6
+
+FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 1
+ROUNDS = 2
+REACH = FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL + POINTS
+"""Cells that an object looks around itself, step by step: the squares of the planes, the cleaning of seeds, the loose cells
+beside them, the growth over carried-on surface, the filling of holes, and the neighbours of a point's own cell."""
+RING = 1
+"""Cells around the core for which regions are told: a point takes part in a region of a neighbouring cell."""
+CLEAN_LEAST, FILL_LEAST, WALL_LEAST = 4, 16, 2
+"""Of 9 cells, those that must be smooth; of 25, those that must be roof around a hole; of 9, those beside a wall."""
+LOW_DEPTH_MM = 2_000
+"""Low things are looked at whole."""
+NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Returns:
+    """What the returns of points say (bool each), and whether they say anything: some instruments give one return only."""
+
+    several: Any
+    """One of several returns of its pulse."""
+    passed: Any
+    """Not the last: light went on."""
+    told: bool
+
+    @classmethod
+    def of(cls, packed: Any, told: bool) -> Returns:
+        number, count = packed & 15, packed >> 4
+        return cls((count > 1) & told, (number < count) & told, told)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Labels of points, and what hangs on the size of regions."""
+
+    labels: Any
+    """ASPRS class per point (uint8), as if every region of roofs were large enough."""
+    otherwise: Any
+    """The class (uint8) where the region of the point's cell is not."""
+    cell: Any
+    """Per point the cell (int64, flat index in `window`) in whose region it takes part, -1 for none."""
+    roofs: Any
+    """Cells (bool, rows x columns of `window`) of roofs."""
+    window: Window
+    """The core and `RING` cells around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roofs:
+    """Rasters of the cells of roofs and the planes that they carry."""
+
+    there: Any
+    slope_x: Any
+    slope_y: Any
+    height: Any
+
+    def above(self, cell: Any, dx: int, dy: int, east: Any, north: Any) -> Any:
+        """Height (mm) of the plane of the cell that lies `dx`, `dy` from its centre, at these places about it (mm)."""
+        rise = self.slope_x.ravel()[cell] * (east - dx) + self.slope_y.ravel()[cell] * (north - dy)
+        return self.height.ravel()[cell] + (rise >> 10)
+
+
+def classify_objects(
+    x: Any, y: Any, z: Any, packed: Any, ground: GroundResult, core: Window, cell_mm: int, options: ObjectOptions, told: bool
+) -> Found:
+    """The classes of the points in `core`; those of ground and noise as they are.
+
+    `ground` is that of `core.grow(REACH)`, of the same points (mm). `packed` are the returns as fragments hold them, `told`
+    says whether any pulse of the drop has several.
+    """
+    xp = module_of(z)
+    mine = core.contains(x, y, cell_mm)
+    labels = xp.where(mine, ground.labels, 0).astype(xp.uint8)
+    otherwise, region = labels.copy(), xp.full(len(z), -1, dtype=xp.int64)
+    ring = core.grow(RING).overlap(ground.window)
+    window = core.grow(REACH).overlap(ground.window)
+    other = xp.flatnonzero(ground.labels == UNCLASSIFIED)
+    if not len(other) or not bool(mine.any()):
+        return Found(labels, otherwise, region, xp.zeros(ring.shape, dtype=bool), ring)
+    x, y, z, returns = x[other], y[other], z[other].astype(xp.int64), Returns.of(packed[other], told)
+    own = ground.terrain.ravel()[ground.window.cell_of(x, y, cell_mm)]
+    height = xp.where(own == VOID, 0, z - bilinear(ground.terrain, x, y, ground.window, cell_mm))
+    cell = window.cell_of(x, y, cell_mm)
+    high = height >= round(options.roof_m * MM_PER_M)
+    roofs = roof_cells(x, y, z, high, returns, window, cell_mm, options)
+    hard = hard_cells(x, y, z, height, high, returns, window, cell_mm, options)
+
+    part = xp.flatnonzero(mine[other])
+    place = other[part]
+    x, y, z, height, cell = x[part], y[part], z[part], height[part], cell[part]
+    plain = plants(height, options)
+    plain[hard.ravel()[cell] & (height >= round(options.hard_m * MM_PER_M))] = UNCLASSIFIED
+    plain[own[part] == VOID] = UNCLASSIFIED
+    single = ~returns.several[part]
+    of = roof_of(x, y, z, cell, high[part], single, roofs, window, cell_mm, options)
+    otherwise[place] = plain
+    labels[place] = xp.where(of >= 0, BUILDING, plain)
+    row, column = of // window.width + (window.y0 - ring.y0), of % window.width + (window.x0 - ring.x0)
+    region[place] = xp.where(of >= 0, row * ring.width + column, -1)
+    return Found(labels, otherwise, region, roofs.there[ring.inside(window)], ring)
+
+
+def plants(height: Any, options: ObjectOptions) -> Any:
+    """Low, medium or high vegetation (uint8) by height (mm)."""
+    xp = module_of(height)
+    low, medium = (round(metres * MM_PER_M) for metres in (options.low_vegetation_m, options.medium_vegetation_m))
+    kind = xp.where(height < low, LOW_VEGETATION, xp.where(height < medium, MEDIUM_VEGETATION, HIGH_VEGETATION))
+    return kind.astype(xp.uint8)
+
+
+def hard_cells(
+    x: Any, y: Any, z: Any, height: Any, high: Any, returns: Returns, window: Window, cell_mm: int, options: ObjectOptions
+) -> Any:
+    """Cells (bool) of low things that light does not go through: cars, walls, street furniture."""
+    xp, size = module_of(z), window.width * window.height
+    cell = window.cell_of(x, y, cell_mm)
+    tall = xp.bincount(cell[high], minlength=size).reshape(window.shape)
+    if returns.told:
+        count = around(xp.bincount(cell, minlength=size).reshape(window.shape), 1)
+        several = around(xp.bincount(cell[returns.several], minlength=size).reshape(window.shape), 1)
+        dense = 1000 * several <= round(1000 * options.hard_share) * count
+    else:
+        low = ~high & (height >= round(options.hard_m * MM_PER_M))
+        flat = planes(x[low], y[low], z[low], window, cell_mm, options.least, LOW_DEPTH_MM)
+        dense = flat.variance <= round(options.rough_m * MM_PER_M) ** 2
+    return dense & (around(tall, 1) == 0)
+
+
+def roof_cells(
+    x: Any, y: Any, z: Any, high: Any, returns: Returns, window: Window, cell_mm: int, options: ObjectOptions
+) -> Roofs:
+    """The cells whose high points form a roof, and the plane of each."""
+    xp, size = module_of(z), window.width * window.height
+    x, y, z, passed = x[high], y[high], z[high], returns.passed[high]
+    surface = planes(x, y, z, window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
+    light = xp.bincount(window.cell_of(x, y, cell_mm)[passed], minlength=size).reshape(window.shape)
+    closed = (surface.count > 0) & (1000 * light <= round(1000 * options.passed_share) * surface.count)
+    seeds = closed & (surface.variance <= round(options.rough_m * MM_PER_M) ** 2)
+    seeds &= around(seeds, 1) >= CLEAN_LEAST
+    loose = closed & (surface.variance <= (2 * round(options.rough_m * MM_PER_M)) ** 2)
+    there = seeds | (loose & (around(seeds, 1) > 0))
+    roofs = Roofs(there, surface.slope_x, surface.slope_y, surface.height)
+    for _ in range(ROUNDS):
+        roofs = _grown(roofs, closed & (surface.variance < NO_PLANE), surface, cell_mm, options)
+    return _filled(roofs, (surface.count > 0), surface, cell_mm)
+
+
+def _grown(roofs: Roofs, closed: Any, surface: Planes, cell_mm: int, options: ObjectOptions) -> Roofs:
+    """With the closed cells beside roofs whose surface carries one of theirs on."""
+    xp = module_of(closed)
+    candidates = xp.flatnonzero((closed & ~roofs.there & (around(roofs.there, 1) > 0)).ravel())
+    width = closed.shape[1]
+    best = xp.full(len(candidates), NO_PLANE, dtype=xp.int64)
+    source = xp.full(len(candidates), -1, dtype=xp.int64)
+    there, level = roofs.there.ravel(), surface.height.ravel()[candidates]
+    for dy, dx in NEIGHBOURS:
+        cell = xp.clip(candidates + dy * width + dx, 0, there.size - 1)
+        off = abs(level - roofs.above(cell, dx * cell_mm, dy * cell_mm, 0, 0))
+        closer = there[cell] & (off < best)
+        best = xp.where(closer, off, best)
+        source = xp.where(closer, cell, source)
+    carried = best <= round(options.step_m * MM_PER_M)
+    return _adopt(roofs, candidates[carried], source[carried], cell_mm)
+
+
+def _filled(roofs: Roofs, present: Any, surface: Planes, cell_mm: int) -> Roofs:
+    """With the cells that roofs surround: chimneys, dormers and what else stands on them."""
+    xp = module_of(present)
+    holes = xp.flatnonzero((present & ~roofs.there & (around(roofs.there, FILL) >= FILL_LEAST)).ravel())
+    width = present.shape[1]
+    source, best = holes.copy(), xp.full(len(holes), NO_PLANE, dtype=xp.int64)
+    there = roofs.there.ravel()
+    for dy, dx in NEIGHBOURS:
+        cell = xp.clip(holes + dy * width + dx, 0, there.size - 1)
+        off = abs(surface.top.ravel()[holes] - roofs.above(cell, dx * cell_mm, dy * cell_mm, 0, 0))
+        closer = there[cell] & (off < best)
+        best = xp.where(closer, off, best)
+        source = xp.where(closer, cell, source)
+    beside = best < NO_PLANE
+    return _adopt(roofs, holes[beside], source[beside], cell_mm)
+
+
+def _adopt(roofs: Roofs, cells: Any, sources: Any, cell_mm: int) -> Roofs:
+    """Cells that become roofs take over the plane of another."""
+    width = roofs.there.shape[1]
+    dx, dy = sources % width - cells % width, sources // width - cells // width
+    height = roofs.above(sources, dx * cell_mm, dy * cell_mm, 0, 0)
+    copies = [raster.copy() for raster in (roofs.there, roofs.slope_x, roofs.slope_y, roofs.height)]
+    for raster, values in zip(
+        copies, (True, roofs.slope_x.ravel()[sources], roofs.slope_y.ravel()[sources], height), strict=True
+    ):
+        raster.ravel()[cells] = values
+    return Roofs(*copies)
+
+
+def roof_of(
+    x: Any,
+    y: Any,
+    z: Any,
+    cell: Any,
+    high: Any,
+    single: Any,
+    roofs: Roofs,
+    window: Window,
+    cell_mm: int,
+    options: ObjectOptions,
+) -> Any:
+    """Per point (mm) the cell of the roof that it is part of (int64), -1 for none."""
+    xp = module_of(z)
+    result = xp.full(len(z), -1, dtype=xp.int64)
+    count = around(roofs.there, 1)
+    near = xp.flatnonzero(count.ravel()[cell] > 0)
+    x, y, z, cell, high, single = (column[near] for column in (x, y, z, cell, high, single))
+    east, north = x % cell_mm - cell_mm // 2, y % cell_mm - cell_mm // 2
+    there = roofs.there.ravel()
+    best = xp.full(len(z), NO_PLANE, dtype=xp.int64)
+    source = xp.full(len(z), -1, dtype=xp.int64)
+    below = xp.zeros(len(z), dtype=bool)
+    on = round(options.on_m * MM_PER_M)
+    for dy, dx in NEIGHBOURS:
+        other = cell + (dy * window.width + dx)
+        off = z - roofs.above(other, dx * cell_mm, dy * cell_mm, east, north)
+        closer = there[other] & (abs(off) < best)
+        best = xp.where(closer, abs(off), best)
+        source = xp.where(closer, other, source)
+        below |= there[other] & (off < -on)
+    inside = there[cell]
+    rise = z - roofs.above(cell, 0, 0, east, north)
+    part = high & (best <= on)
+    part |= inside & (rise <= round(options.above_m * MM_PER_M))
+    part |= high & below & single & (count.ravel()[cell] >= WALL_LEAST)
+    result[near] = xp.where(part, xp.where(inside, cell, source), -1)
+    return result
