@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,6 +22,7 @@ from tests.data import real
 from tests.unit.trend_files import HERE, Runs, days_apart, trend_runs, write
 from tilery import stages
 from tilery.outcomes import BadInput
+from tilery.workloads.trend import rasters
 from tilery.workloads.trend.options import TrendOptions
 from tilery.workloads.trend.seasonal import YEAR_DAYS
 
@@ -446,6 +449,66 @@ def test_a_netcdf_series_is_read_by_its_time_axis(runs: Runs, tmp_path: Path) ->
     files = _netcdf(tmp_path, STACK[:5, :20, :30], DATES[:5])
     values = np.where(STACK == 0, np.nan, STACK.astype(float))[:5, :20, :30]
     assert assert_scipys(runs.run(files, nodata=0).bands(), DATES[:5], values, 7) > 30
+
+
+def test_a_zipped_zarr_store_is_the_same_series_as_geotiffs(runs: Runs, tmp_path: Path) -> None:
+    wanted = runs.run(small(tmp_path, crs=None))
+    cube = _zarr(tmp_path / "cube.zarr.zip", STACK[:5, :20, :30], DATES[:5])
+    for lane in ("lambda", "fargate"):
+        found = runs.run([cube], lane)
+        assert found.bands()["slope"].tobytes() == wanted.bands()["slope"].tobytes()
+        assert found.record.counts["dates"] == 5
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"zarr.json": b"{}"}, "is Zarr version 3"),
+        ({"readme.txt": b"hello"}, "holds no Zarr group"),
+        ({}, "is no zip file"),
+        ({".zgroup": b'{"zarr_format": 2}', "t/0.0.0": b"0" * 1001}, "larger than 1 GiB"),
+    ],
+)
+def test_a_zip_that_is_no_zarr_store_is_refused(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes], reason: str
+) -> None:
+    monkeypatch.setattr(rasters, "LARGEST_MEMBER", 1000)
+    path = tmp_path / "cube.zarr.zip"
+    path.write_bytes(b"nothing")
+    if members:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+            for name, data in members.items():
+                packed.writestr(name, data)
+    with pytest.raises(BadInput, match=rf"cube\.zarr\.zip.*{reason}"):
+        runs.run([path])
+
+
+def _zarr(path: Path, values: NDArray[Any], dates: list[date]) -> Path:
+    """A Zarr store of version 2 as xarray writes one, in a folder of the zip."""
+    transform = HERE
+    axes = {
+        "time": days_apart(dates).astype("<i8"),
+        "y": transform.f + (np.arange(values.shape[1]) + 0.5) * transform.e,
+        "x": transform.c + (np.arange(values.shape[2]) + 0.5) * transform.a,
+    }
+    about: dict[str, dict[str, Any]] = {"time": {"units": f"days since {dates[0]}", "calendar": "proleptic_gregorian"}}
+    chunk = (len(values), 16, 16)
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("cube.zarr/.zgroup", json.dumps({"zarr_format": 2}))
+        for name, array, chunks in [*((name, axis, axis.shape) for name, axis in axes.items()), ("ndvi", values, chunk)]:
+            dimensions = list(axes) if name == "ndvi" else [name]
+            meta = {
+                "zarr_format": 2, "shape": array.shape, "chunks": chunks, "dtype": array.dtype.str, "order": "C",
+                "compressor": {"id": "zlib", "level": 1}, "filters": None, "fill_value": 0 if name == "ndvi" else None,
+            }  # fmt: skip
+            packed.writestr(f"cube.zarr/{name}/.zarray", json.dumps(meta))
+            packed.writestr(f"cube.zarr/{name}/.zattrs", json.dumps({"_ARRAY_DIMENSIONS": dimensions, **about.get(name, {})}))
+            for index in np.ndindex(*(-(-side // step) for side, step in zip(array.shape, chunks, strict=True))):
+                block = np.zeros(chunks, array.dtype)
+                part = array[tuple(slice(at * step, (at + 1) * step) for at, step in zip(index, chunks, strict=True))]
+                block[tuple(slice(0, side) for side in part.shape)] = part
+                packed.writestr(f"cube.zarr/{name}/{'.'.join(map(str, index))}", zlib.compress(block.tobytes()))
+    return path
 
 
 def _netcdf(folder: Path, values: NDArray[Any], dates: list[date]) -> list[Path]:

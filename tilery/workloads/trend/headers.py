@@ -31,6 +31,8 @@ _DATE_TAGS = (
     "time",
     "timestamp",
 )
+CUBES = ("netCDF", "Zarr")
+"""Formats with a time axis of their own."""
 _UNIT_SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 
 
@@ -47,7 +49,7 @@ class BandHeader:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One raster of one source (a NetCDF file may have several: its variables)."""
+    """One raster of one source (a NetCDF or Zarr file may have several: its variables)."""
 
     source: int
     name: str
@@ -60,7 +62,7 @@ class Header:
     """TIFFTAG_DATETIME: often the date of processing, so the last resort."""
     variable: str = ""
     times: list[date] = field(default_factory=list)
-    """Of NetCDF: the date of each band."""
+    """Of NetCDF and Zarr: the date of each band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,8 @@ def read_all(store: Store, sources: Sequence[Source], scratch: Path) -> list[Hea
     def read(one: tuple[int, Source]) -> list[Header]:
         number, source = one
         with rasters.opened(store, source, scratch, number) as dataset:
-            if rasters.driver(source.name) == "netCDF":
-                variables = [text.rsplit(":", 1)[-1] for text in dataset.subdatasets]
+            if rasters.driver(source.name) in CUBES:
+                variables = [text.rsplit(":", 1)[-1].lstrip("/") for text in dataset.subdatasets]
                 if not variables:
                     return [_header(number, source, dataset, dataset.tags(1).get("NETCDF_VARNAME", ""))]
             else:
@@ -88,7 +90,7 @@ def read_all(store: Store, sources: Sequence[Source], scratch: Path) -> list[Hea
         found = []
         for variable in variables:
             with rasters.opened(store, source, scratch, number, variable) as dataset:
-                if dataset.tags(1).get("NETCDF_DIM_time") is not None:
+                if dataset.count and len(dataset.shape) == 2 and _time(dataset, 1) is not None:
                     found.append(_header(number, source, dataset, variable))
         if not found:
             raise BadInput(f"{source.name} holds no variable with a time axis (called time); convert it or leave it out")
@@ -170,7 +172,7 @@ def _header(number: int, source: Source, dataset: Any, variable: str) -> Header:
         tagged=tagged,
         written=names.from_text(tags.get("tifftag_datetime", "")),
         variable=variable,
-        times=_times(source, dataset) if rasters.driver(source.name) == "netCDF" else [],
+        times=_times(source, dataset) if rasters.driver(source.name) in CUBES else [],
     )
 
 
@@ -182,13 +184,20 @@ def _itemsize(dtype: str, source: Source) -> int:
 
 
 def _times(source: Source, dataset: Any) -> list[date]:
-    """The dates of the bands of a NetCDF variable, by the CF conventions (section 4.4), in a real calendar."""
-    unit = dataset.tags(1).get("time#units") or dataset.tags().get("time#units", "")
+    """The dates of the bands of a NetCDF or Zarr variable, by the CF conventions (section 4.4), in a real calendar."""
+    unit = dataset.tags(1).get("time#units") or dataset.tags().get("time#units") or dataset.tags(1).get("DIM_time_UNIT", "")
     calendar = dataset.tags().get("time#calendar", "standard")
     step, _, origin = unit.partition(" since ")
     start = names.from_text(origin)
     if step not in _UNIT_SECONDS or start is None or calendar not in ("standard", "gregorian", "proleptic_gregorian"):
         raise BadInput(f"{source.name}: its time axis ({unit or 'no unit'}, {calendar} calendar) is not one that can be read")
     begin = datetime(start.year, start.month, start.day)
-    values = [float(dataset.tags(number)["NETCDF_DIM_time"]) for number in range(1, dataset.count + 1)]
+    values = [float(_time(dataset, number) or 0) for number in range(1, dataset.count + 1)]
     return [(begin + timedelta(seconds=value * _UNIT_SECONDS[step])).date() for value in values]
+
+
+def _time(dataset: Any, band: int) -> str | None:
+    """The value of the time axis at a band; None where there is no such axis."""
+    tags = dataset.tags(band)
+    value: str | None = tags.get("NETCDF_DIM_time", tags.get("DIM_time_VALUE"))
+    return value

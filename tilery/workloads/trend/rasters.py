@@ -1,4 +1,4 @@
-"""Opens stored rasters: GeoTIFF and JPEG 2000 by range reads of what a window needs, NetCDF from a local copy.
+"""Opens stored rasters: GeoTIFF and JPEG 2000 by range reads of what a window needs, NetCDF and zipped Zarr from a local copy.
 
 Only the driver that the file name says is tried, so that a file cannot pose as another format that opens further files.
 """
@@ -6,6 +6,7 @@ Only the driver that the file name says is tried, so that a file cannot pose as 
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,10 @@ from tilery.store.port import Store
 from tilery.workloads.trend.grid import Box, Grid, offset
 
 DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".gtif": "GTiff", ".jp2": "JP2OpenJPEG", ".nc": "netCDF"}
+ZARR = ".zarr.zip"
+"""A Zarr store (version 2) in one zip file."""
+LARGEST_MEMBER = 1 << 30
+"""Bytes of one unpacked chunk of a Zarr store: it is decoded whole."""
 HEAD = 1 << 16
 """Bytes at the start of a file that are read at once: headers and most tile indexes."""
 SETTINGS = {
@@ -77,14 +82,14 @@ class RangeFile(io.RawIOBase):
 
 
 def driver(name: str) -> str:
-    return DRIVERS[Path(name).suffix.lower()]
+    return "Zarr" if name.lower().endswith(ZARR) else DRIVERS[Path(name).suffix.lower()]
 
 
 @contextmanager
 def opened(store: Store, source: Source, scratch: Path, number: int, variable: str = "") -> Iterator[Any]:
     """The open dataset of a source; `BadInput` names the file if it cannot be read.
 
-    `number` is the source's place in the run: a local copy has its name from there. `variable` is one of a NetCDF file.
+    `number` is the source's place in the run: a local copy has its name from there. `variable` is one of a NetCDF or Zarr file.
     """
     failures: list[Exception] = []
     with rasterio.Env(**SETTINGS):
@@ -104,6 +109,10 @@ def _dataset(store: Store, source: Source, scratch: Path, number: int, variable:
     if kind == "netCDF":
         path = _local(store, source, scratch, number)
         return rasterio.open(f'netcdf:"{path}":{variable}' if variable else path, driver=kind)
+    if kind == "Zarr":
+        path = _local(store, source, scratch, number)
+        name = f'ZARR:"/vsizip/{{{path}}}{_zarr_root(path, source)}"'
+        return rasterio.open(f"{name}:/{variable}" if variable else name, driver=kind)
     head = store.get_range(source.key, 0, HEAD, version=source.version)
 
     def file(*_: Any, **__: Any) -> RangeFile:
@@ -181,10 +190,28 @@ def _read(dataset: Any, number: int, window: Window, nodata: float | None, into:
 
 
 def _local(store: Store, source: Source, scratch: Path, number: int) -> Path:
-    path = scratch / f"{number}.nc"
+    path = scratch / f"{number}{Path(source.name).suffix.lower()}"
     if not path.exists():
         store.download(source.key, str(path), version=source.version)
     return path
+
+
+def _zarr_root(path: Path, source: Source) -> str:
+    """The folder of the zip that is the store, with a leading slash; empty if it is all of the zip."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            members = packed.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise BadInput(f"{source.name} is no zip file, or is cut off; upload it again or leave it out") from None
+    names = [member.filename for member in members]
+    if any(member.file_size > LARGEST_MEMBER or member.flag_bits & 1 for member in members):
+        raise BadInput(f"{source.name} holds a chunk that is encrypted or larger than 1 GiB; write it in smaller chunks")
+    if any(name.rsplit("/", 1)[-1] == "zarr.json" for name in names):
+        raise BadInput(f"{source.name} is Zarr version 3; write it as version 2 (xarray: to_zarr(zarr_format=2))")
+    roots = sorted((name.removesuffix(".zgroup") for name in names if name.rsplit("/", 1)[-1] == ".zgroup"), key=len)
+    if not roots:
+        raise BadInput(f"{source.name} holds no Zarr group (.zgroup); zip the folder that xarray's to_zarr made")
+    return f"/{roots[0]}".rstrip("/")
 
 
 def _reason(error: Exception) -> str:

@@ -44,7 +44,7 @@ def size(sources: list[Source], options: TrendOptions, store: Store) -> Sizing:
         found = headers.read_all(store, sources, Path(scratch))
     assets = headers.read_items(store, sources)
     if not found:
-        raise BadInput("the drop holds no raster; give GeoTIFF, JPEG 2000 or NetCDF files")
+        raise BadInput("the drop holds no raster; give GeoTIFF, JPEG 2000, NetCDF or zipped Zarr files")
     warnings: list[str] = []
     parts = [part for header in found for part in _parts(header, assets, options, warnings)]
     parts, outside = _between(parts, options)

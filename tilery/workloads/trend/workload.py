@@ -20,7 +20,7 @@ class Trend(Workload[TrendOptions]):
     """A window of the result's block grid takes every date; the mosaic is stitched from the windows' blocks."""
 
     name = "trend"
-    suffixes = (".tif", ".tiff", ".gtif", ".jp2", ".nc", ".json")
+    suffixes = (".tif", ".tiff", ".gtif", ".jp2", ".nc", ".zarr.zip", ".json")
     unit = "samples"
     Options = TrendOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
