@@ -11,7 +11,7 @@ from tilery.workloads.cctv.labels import LABELS
 
 GATE = 18.5
 """Largest squared Mahalanobis distance of a match: 99.9 % of the chi-squared distribution of 4 degrees of freedom."""
-NEVER = 2.0
+NEVER = 1.4
 """What a match may cost at most: above, two boxes stay apart rather than take each other's partners."""
 
 KINDS = {"person": 1, "bicycle": 2, "motorcycle": 2, "car": 3, "bus": 3, "truck": 3, "train": 3, "moving": 0}
@@ -29,12 +29,13 @@ def overlap(a: Array, b: Array) -> Array:
     return np.asarray(both / np.maximum(total, 1e-9))
 
 
-def cost(motion: Motion, kind: NDArray[np.int64], boxes: Array, kinds: NDArray[np.int64]) -> Array:
+def cost(motion: Motion, kind: NDArray[np.int64], boxes: Array, kinds: NDArray[np.int64], least: float = 0.0) -> Array:
     """(tracks, boxes): 0 for a perfect match, `NEVER` beyond the gate. Squared distance over the gate, plus 1 - overlap."""
     spread = motion.pp[:, None] + ((BLUR * size_of(boxes)) ** 2)[None]
     distance = ((boxes[None] - motion.place[:, None]) ** 2 / spread).sum(2)
     apart = (kind[:, None] != kinds[None]) & (kind[:, None] != 0) & (kinds[None] != 0)
-    return np.where((distance > GATE) | apart, NEVER, distance / GATE + 1 - overlap(motion.place, boxes))
+    shared = overlap(motion.place, boxes)
+    return np.where((distance > GATE) | apart | (shared < least), NEVER, distance / GATE + 1 - shared)
 
 
 def assign(costs: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.frames import Frames, Looked
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def from_reference(boxes: NDArray[np.float64], homography: NDArray[np.float64]) 
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def mapped(points: NDArray[np.float64], homography: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mapped(points: Array, homography: NDArray[Any]) -> tuple[Array, Array]:
     """Points (n, 2) under homographies (n, 3, 3), and by how much lengths grow there (the root of the area's growth)."""
     x, y = points[:, 0], points[:, 1]
     h = homography

@@ -23,6 +23,10 @@ from tilery.workloads.cctv.tracks import Tracks, numbered
 
 PATIENCE_S = 1.0
 """How long a track that is not seen waits for its next detection; later ones are joined by `tracklets.join`."""
+LEAST_PATIENCE_S = 0.4
+"""A track waits no longer than it was seen, but at least this long."""
+OVERLAP = 0.2
+"""What a doubtful detection must share with the expected box."""
 DOUBTFUL = 0.6
 """Detections with less than this share of the confident score are not used at all."""
 
@@ -58,16 +62,18 @@ def track(
 def _link(looks: Looks, span: range, confident: NDArray[np.bool_], owner: NDArray[np.int64], count: int) -> int:
     """Write the tracklet of each detection of a stretch into `owner`; returns the number of tracklets so far."""
     none = np.zeros(0, np.int64)
-    motion, ids, kinds, seen = kalman.begin(np.zeros((0, 4))), none, none, none
+    motion, ids, kinds, seen, born = kalman.begin(np.zeros((0, 4))), none, none, none, none
     kind = KIND[looks.label]
     before = int(looks.time_us[span.start])
+    usual = float(np.median(np.diff(looks.time_us[span.start : span.stop]))) if len(span) > 1 else 0.0
+    least, most = max(LEAST_PATIENCE_S * 1e6, 2.5 * usual), max(PATIENCE_S * 1e6, 4.5 * usual)
     for look in span:
         rows = np.arange(looks.first[look], looks.first[look + 1])
         now = int(looks.time_us[look])
         if len(ids):
-            alive = now - seen <= PATIENCE_S * 1e6
+            alive = now - seen <= np.clip(seen - born, least, most)
             if not alive.all():
-                motion, ids, kinds, seen = motion.rows(alive), ids[alive], kinds[alive], seen[alive]
+                motion, ids, kinds, seen, born = motion.rows(alive), ids[alive], kinds[alive], seen[alive], born[alive]
             motion = kalman.predict(motion, (now - before) * 1e-6)
         before = now
         if not len(rows):
@@ -76,7 +82,7 @@ def _link(looks: Looks, span: range, confident: NDArray[np.bool_], owner: NDArra
         first, second = rows[sure], rows[~sure]
         a, b = assign(cost(motion, kinds, looks.box[first], kind[first]))
         rest = np.setdiff1d(np.arange(len(ids)), a, assume_unique=True)
-        c, d = assign(cost(motion.rows(rest), kinds[rest], looks.box[second], kind[second]))
+        c, d = assign(cost(motion.rows(rest), kinds[rest], looks.box[second], kind[second], OVERLAP))
         tracks, found = np.concatenate([a, rest[c]]), np.concatenate([first[b], second[d]])
         if len(tracks):
             motion.put(tracks, kalman.correct(motion.rows(tracks), looks.box[found]))
@@ -88,5 +94,5 @@ def _link(looks: Looks, span: range, confident: NDArray[np.bool_], owner: NDArra
             count += len(new)
             motion = motion.join(kalman.begin(looks.box[new]))
             ids, kinds = np.concatenate([ids, fresh]), np.concatenate([kinds, kind[new]])
-            seen = np.concatenate([seen, np.full(len(new), now)])
+            seen, born = np.concatenate([seen, np.full(len(new), now)]), np.concatenate([born, np.full(len(new), now)])
     return count

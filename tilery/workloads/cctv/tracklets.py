@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tilery.workloads.cctv import kalman
-from tilery.workloads.cctv.association import KIND, assign
+from tilery.workloads.cctv.association import KIND, NEVER, assign
 from tilery.workloads.cctv.frames import Frames
 from tilery.workloads.cctv.kalman import Array, Motion
 from tilery.workloads.cctv.looks import Looks, from_reference, mapped
@@ -19,7 +19,7 @@ from tilery.workloads.cctv.tracks import State, Tracks, cubic, empty
 
 Whole = NDArray[np.int64]
 
-BRIDGE_S = 3.0
+BRIDGE_S = 2.0
 """The longest occlusion that tracklets are joined over."""
 BRIDGE_GATE = 26.1
 """Largest squared distance of two tracklets: 99.9 % of the chi-squared distribution of 8 degrees of freedom."""
@@ -87,7 +87,9 @@ def join(looks: Looks, chains: Chains, ends_us: Sequence[int]) -> Chains:
     high = np.searchsorted(time_us[first], time_us[last] + int(BRIDGE_S * 1e6), "right")
     a = np.repeat(np.arange(len(chains)), high - low)
     b = np.arange(len(a)) - np.repeat(np.cumsum(high - low) - (high - low), high - low) + np.repeat(low, high - low)
-    fits = (stretch[a] == stretch[b]) & ((kind[last[a]] == kind[first[b]]) | (kind[last[a]] == 0) | (kind[first[b]] == 0))
+    lasted = time_us[last] - time_us[first]
+    fits = (stretch[a] == stretch[b]) & (time_us[first[b]] - time_us[last[a]] <= np.maximum(lasted[a], lasted[b]))
+    fits &= (kind[last[a]] == kind[first[b]]) | (kind[last[a]] == 0) | (kind[first[b]] == 0)
     a, b = a[fits], b[fits]
     gap_s = ((time_us[first[b]] - time_us[last[a]]) * 1e-6)[:, None]
     price = _disagreement(kalman.predict(state.rows(last[a]), gap_s), state.rows(first[b])) / BRIDGE_GATE
@@ -119,7 +121,7 @@ def _matched(a: Whole, b: Whole, price: Array, count: int) -> Whole:
             continue
         ones, row = np.unique(a[pairs], return_inverse=True)
         others, column = np.unique(b[pairs], return_inverse=True)
-        table = np.full((len(ones), len(others)), 2.0)
+        table = np.full((len(ones), len(others)), NEVER)
         table[row, column] = price[pairs]
         left, right = assign(table)
         follower[ones[left]] = others[right]
