@@ -56,7 +56,7 @@ def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
         columns = (points.index[mine], found.labels[mine], found.numbers[mine].astype(np.uint32), found.otherwise[mine])
         data = fragments.encode_labels(fragments.Labels(parts[number].shard, *columns))
         work.store.put(work.out("labels", item["id"], f"{shard}.labels"), data)
-    layers.write(work, tile, frame, points, found.labels)
+    layers.write(work, tile, frame, points, found.labels, layers.Undecided(found.otherwise, found.numbers))
     return {
         "statistics": found.statistics(points),
         "open": regions.store_open(work, item["id"], found.open),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tilery.report import ClassCount, Figure, FileLink, Picture, Report
 from tilery.run import Product
+from tilery.workloads.pointcloud import agreement
 
 CLASSES = {
     0: ("created, never classified", "#9aa5b1"),
@@ -24,14 +26,25 @@ CLASSES = {
 """ASPRS LAS 1.4-R15, table 17, with the usual colours."""
 
 
-def page(
-    record: Mapping[str, Any],
-    statistics: Mapping[str, Any],
-    area_m2: float,
-    products: Sequence[Product],
-    pictures: Sequence[Picture],
-) -> str:
-    """The HTML of a run. `area_m2`: ground covered by cells that hold a point."""
+OTHER_COLOUR = "#5c677d"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the report shows of the area. Shares are of squares (see density.py) within it."""
+
+    area_m2: float
+    void_share: float
+    """Without any point."""
+    thin_share: float
+    """With less than a point a square metre."""
+    blind_share: float
+    """Without a ground point."""
+    pictures: Sequence[Picture]
+
+
+def page(record: Mapping[str, Any], statistics: Mapping[str, Any], seen: Seen, products: Sequence[Product]) -> str:
+    """The HTML of a run."""
     points = int(statistics["points"])
     ground = int(statistics["classes"].get("2", 0))
     report = Report(str(record["dataset"]), "Point cloud classification", str(record["status"]))
@@ -40,17 +53,29 @@ def page(
         [
             Figure("Points", f"{points:,}", f"{record['counts'].get('files', 1)} file(s)"),
             Figure("Ground", _percent(ground, points), f"{ground:,} points"),
-            Figure("Density", f"{points / area_m2:.1f} / m2" if area_m2 else "-", f"{area_m2 / 1e4:,.2f} ha with ground"),
+            Figure("Density", f"{points / seen.area_m2:.1f} / m2" if seen.area_m2 else "-", f"{seen.area_m2 / 1e4:,.2f} ha"),
             Figure("Ground heights", _range(statistics["ground_mm"]), "metres"),
             Figure("Time", f"{record['timings']['total_s']:.1f} s", f"estimate {record['estimate']['seconds']:.1f} s"),
         ]
     )
     report.warnings(record["warnings"])
-    report.pictures("Terrain", pictures)
+    if seen.pictures:
+        report.pictures("Terrain and classes", seen.pictures)
     counts = sorted((int(label), int(count)) for label, count in statistics["classes"].items())
     report.classes("Classes", [ClassCount(f"{label} {_name(label)}", count, _colour(label)) for label, count in counts])
+    _before_and_after(report, statistics["was"], dict(counts))
+    _agreement(report, statistics["was"])
+    report.facts(
+        "Coverage",
+        {
+            "area": f"{seen.area_m2 / 1e4:,.2f} ha",
+            "without any point": f"{seen.void_share:.1%} of the area",
+            "less than 1 point / m2": f"{seen.thin_share:.1%} of the area",
+            "without a ground point": f"{seen.blind_share:.1%} of the area",
+        },
+    )
     report.timings(record["timings"]["stages"], record["timings"]["total_s"])
-    report.files("Products", [FileLink(product.path, product.kind, product.bytes) for product in products])
+    report.files("Products", [FileLink(product.path, product.kind, product.bytes) for product in _shown(products)])
     report.facts(
         "Run",
         {
@@ -64,12 +89,50 @@ def page(
     return report.html()
 
 
+MOST_FILES = 200
+
+
+def _shown(products: Sequence[Product]) -> list[Product]:
+    """The products that are worth a link: not every item of the catalogue, and not thousands of files."""
+    plain = [product for product in products if not product.path.startswith("stac/items/")]
+    classified = [product for product in plain if product.kind == "classified"]
+    others = [product for product in plain if product.kind != "classified"]
+    return [*others, *classified[:MOST_FILES]]
+
+
+def _before_and_after(report: Report, was: Mapping[str, int], now: Mapping[int, int]) -> None:
+    """The classes of input and result, side by side."""
+    before = agreement.before(was)
+    kept = {label: was.get(f"{label}>{label}", 0) for label in {*before, *now}}
+    rows = [
+        [f"{label} {_name(label)}", before.get(label, 0), now.get(label, 0), kept[label]] for label in sorted({*before, *now})
+    ]
+    report.table("Before and after", ["Class", "As it came", "Now", "Same points"], rows)
+
+
+def _agreement(report: Report, was: Mapping[str, int]) -> None:
+    """How the result compares where the input came with ground."""
+    found = agreement.of_ground(was)
+    if found is None:
+        return
+    rows = [
+        ["was ground", found.kept, found.lost, f"{found.type_1:.2%} lost (type I)"],
+        ["was something else", found.gained, found.other, f"{found.type_2:.2%} gained (type II)"],
+    ]
+    note = (
+        f"Cohen's kappa {found.kappa:.1%}, {found.error:.2%} of the points differ. "
+        "The classes that the input came with are taken as the reference; they may be wrong themselves."
+    )
+    columns = ["Against the input's ground", "ground now", "something else now", "error"]
+    report.table("Agreement on ground", columns, rows, align=["left", "right", "right", "left"], note=note)
+
+
 def _name(label: int) -> str:
     return CLASSES.get(label, ("reserved or user defined", ""))[0]
 
 
 def _colour(label: int) -> str:
-    return CLASSES.get(label, ("", "#5c677d"))[1]
+    return CLASSES.get(label, ("", OTHER_COLOUR))[1]
 
 
 def _percent(part: int, whole: int) -> str:

@@ -12,6 +12,7 @@ from tilery.workloads.pointcloud.crs import Crs, common_crs, read_crs
 from tilery.workloads.pointcloud.las_header import LasFile, read_las
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.shards import shards_of
+from tilery.workloads.pointcloud.tiling import has_colour
 
 READERS = 16
 WHOLE_BYTES_A_POINT = 100
@@ -41,7 +42,12 @@ def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Siz
         work=points,
         items=items,
         counts={"files": len(files), "points": points, "shards": len(items)},
-        facts={"crs": crs.wkt, "unit_m": crs.metres_per_unit, "z_unit_m": crs.metres_per_height_unit},
+        facts={
+            "crs": crs.wkt,
+            "unit_m": crs.metres_per_unit,
+            "z_unit_m": crs.metres_per_height_unit,
+            "coloured": all(has_colour(file.point_format) for file in files),
+        },
         warnings=_warnings(files, systems),
         memory_mib=WHOLE_FIXED_MIB + points * WHOLE_BYTES_A_POINT / 2**20,
     )

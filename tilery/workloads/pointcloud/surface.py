@@ -1,34 +1,15 @@
-"""Ground heights of tiles on the cells of the terrain model: exact means, kept tile by tile, filled across tile borders."""
+"""Heights on the cells of the products, known tile by tile, filled across tile borders."""
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.outcomes import Incomplete
-from tilery.store.port import Store
-from tilery.workloads.pointcloud import terrain
-from tilery.workloads.pointcloud.grid import VOID, TileGrid, TileIndex, Window
-
-_HEADER = struct.Struct("<4sqqIII")
-"""Magic, window, CRC-32 of the deflated heights."""
-_MAGIC = b"TGH1"
-KEPT = 64
-"""Decoded tiles kept while neighbours are filled: 0.5 km2 at 1 m is 2 MB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heights:
-    """Mean ground heights (int32 mm, `VOID` where there is no ground point) in the cells of a window; row 0 is the south."""
-
-    window: Window
-    mean_mm: NDArray[np.int32]
+from tilery.workloads.pointcloud.fill import fill
+from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, TileGrid, TileIndex, Window, cell_millimetres
 
 
 def in_cells(grid: TileGrid, tile: TileIndex, cell_mm: int) -> Window:
@@ -37,53 +18,46 @@ def in_cells(grid: TileGrid, tile: TileIndex, cell_mm: int) -> Window:
     return Window(core.x0 * grid.cell_mm // cell_mm, core.y0 * grid.cell_mm // cell_mm, side, side)
 
 
-def encode(heights: Heights) -> bytes:
-    packed = zlib.compress(heights.mean_mm.astype("<i4").tobytes(), 1)
-    window = heights.window
-    return _HEADER.pack(_MAGIC, window.x0, window.y0, window.width, window.height, zlib.crc32(packed)) + packed
+def fill_cells(resolution_m: float, fill_m: float) -> int:
+    """Cells around a window that its heights depend on: how far voids are interpolated."""
+    return math.floor(fill_m * MM_PER_M / cell_millimetres(resolution_m))
 
 
-def decode(data: bytes, name: str) -> Heights:
-    """The heights of these bytes. Raises `Incomplete` where they are damaged; `name` goes into the sentence."""
-    if len(data) >= _HEADER.size and data[:4] == _MAGIC:
-        _, x0, y0, width, height, crc = _HEADER.unpack_from(data)
-        packed = data[_HEADER.size :]
-        if zlib.crc32(packed) == crc:
-            mean = np.frombuffer(zlib.decompress(packed), "<i4").reshape(height, width)
-            return Heights(Window(x0, y0, width, height), mean)
-    raise Incomplete(f"{name}: this intermediate object is damaged or cut off; redo the run from the stage process")
+def fill_twice(mean: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
+    """Voids filled from known cells within `reach`, in two passes of half of it.
+
+    One pass looks along eight directions only and leaves cobwebs of void between its lines; the second closes them.
+    """
+    first = reach - reach // 2
+    for step in (first, reach - first):
+        mean = fill(mean, step, one_sided=False) if step else mean
+    return mean
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """The filled heights of the part of a tile where any are known (float32 m, `NODATA` where unknown), and how many of its
-    cells hold a ground point."""
+class Filled:
+    """A surface kept tile by tile, its voids filled from what is known within `reach` cells, also across tile borders.
 
-    window: Window
-    heights: NDArray[np.float32]
-    measured: int
-
-
-def filled(store: Store, keys: Sequence[str], windows: Sequence[Window], reach: int) -> Iterator[Model]:
-    """Every tile that holds ground, its voids filled from ground within `reach` cells, also across tile borders.
-
-    `windows` are the tiles' windows, in the order of `keys`. A cell gets the same height as in one window of everything.
+    `read` gives the heights (int32 mm, `VOID` where unknown, row 0 in the south) of the tile with a number, `windows` the cells
+    of each. A cell gets the same height as in one window of everything.
     """
 
-    @lru_cache(maxsize=KEPT)
-    def read(number: int) -> NDArray[np.int32]:
-        return decode(store.get(keys[number]), keys[number]).mean_mm
+    def __init__(self, read: Callable[[int], NDArray[np.int32]], windows: Sequence[Window], reach: int) -> None:
+        self._read, self._windows, self._reach = read, windows, reach
+        self._near = Neighbours(windows, reach)
 
-    near = Neighbours(windows, reach)
-    for number, window in enumerate(windows):
-        wide = window.grow(reach)
+    def tile(self, number: int) -> NDArray[np.int32]:
+        """The heights (int32 mm) of a tile, `VOID` where there is nothing to fill from."""
+        window = self._windows[number]
+        wide = window.grow(self._reach)
         mean = np.full(wide.shape, VOID, np.int32)
-        for other in near.of(number):
-            part = windows[other].overlap(wide)
-            mean[part.inside(wide)] = read(other)[part.inside(windows[other])]
-        measured = int(np.count_nonzero(read(number) != VOID))
+        for other in self._near.of(number):
+            part = self._windows[other].overlap(wide)
+            mean[part.inside(wide)] = self._read(other)[part.inside(self._windows[other])]
+        heights = np.full(window.shape, VOID, np.int32)
         if (box := known(mean, wide)) is not None and (part := window.overlap(box)).width and part.height:
-            yield Model(part, terrain.filled_heights(mean[box.inside(wide)], box, part, reach), measured)
+            filled = fill_twice(mean[box.inside(wide)], self._reach)
+            heights[part.inside(window)] = filled[part.inside(box)]
+        return heights
 
 
 def known(mean_mm: NDArray[np.int32], window: Window) -> Window | None:
@@ -104,6 +78,12 @@ class Neighbours:
         self._side = windows[0].width if windows else 1
         self._steps = -(-reach // self._side) if reach else 0
         self._at = {self._place(window): number for number, window in enumerate(windows)}
+
+    def touching(self, window: Window) -> list[int]:
+        """The tiles that share cells with a window."""
+        columns = range(window.x0 // self._side, (window.x0 + window.width - 1) // self._side + 1)
+        rows = range(window.y0 // self._side, (window.y0 + window.height - 1) // self._side + 1)
+        return [self._at[column, row] for row in rows for column in columns if (column, row) in self._at]
 
     def of(self, number: int) -> list[int]:
         """The tile itself and those near it."""

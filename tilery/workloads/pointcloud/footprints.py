@@ -1,0 +1,230 @@
+"""Outlines of buildings, from the cells whose points are building: joined across tiles, squared, as a GeoPackage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.features
+import shapely
+from numpy.typing import NDArray
+from rasterio.transform import Affine
+from scipy import ndimage
+
+from tilery.workloads.pointcloud import layers
+from tilery.workloads.pointcloud.geopackage import Column, GeoPackage, Layer
+from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud.isolines import Line, Points, Weaver, blocks
+from tilery.workloads.pointcloud.layers import Layers
+from tilery.workloads.pointcloud.rasters import NODATA, Sheet, read
+
+BLOCK = 1024
+LEAST_M2 = 12.0
+"""Smaller buildings, and smaller courtyards, are left out."""
+GAP_M = 1.0
+"""Gaps up to twice this are closed, and what is thinner than twice this is taken away."""
+TOLERANCE_M = 0.8
+"""How far an outline may leave the cells' edges when it is simplified: at least three quarters of a cell."""
+SQUARE_DEGREES = 22.5
+"""Edges this close to the building's main direction, or square to it, are turned into it."""
+LEAST_LIKENESS = 0.8
+"""Shared area of the squared and the plain outline, of both together: below, the plain one is kept."""
+ROOF_SHARE = 0.9
+COLUMNS: dict[str, Column] = {
+    "area_m2": "REAL",
+    "height_m": "REAL",
+    "highest_m": "REAL",
+    "ground_m": "REAL",
+    "squared": "INTEGER",
+}
+LAYER = Layer("footprints", "POLYGON", COLUMNS, "Buildings seen from above")
+
+
+@dataclass
+class _Courts:
+    """Holes that wait for the building around them: a hole ends before its building does."""
+
+    waiting: list[Points] = field(default_factory=list)
+
+    def of(self, outer: Any) -> list[Points]:
+        """The holes that lie in this outline; they wait no longer."""
+        x0, y0, x1, y1 = outer.bounds
+        mine: list[Points] = []
+        for hole in list(self.waiting):
+            x, y = hole[0]
+            if x0 < x < x1 and y0 < y < y1 and shapely.contains_xy(outer, x, y):
+                mine.append(hole)
+        if mine:
+            taken = {id(hole) for hole in mine}
+            self.waiting = [hole for hole in self.waiting if id(hole) not in taken]
+        return mine
+
+
+def write(path: Path, tiles: Layers, sheet: Sheet, canopy: Path, terrain: Path, z_unit_m: float) -> int:
+    """Write the footprints with their area, height above ground and ground height (metres); returns how many.
+
+    `canopy` and `terrain` are models of the sheet. Heights are null where the terrain below is not known.
+    """
+    count = 0
+    metres = sheet.cell * sheet.unit_m
+    with GeoPackage(path, [LAYER], sheet.crs_wkt) as package, rasterio.open(canopy) as chm, rasterio.open(terrain) as dtm:
+        for outline in outlines(tiles, sheet):
+            shape, is_squared = squared(outline, max(TOLERANCE_M / metres, 0.75))
+            area_m2 = float(shape.area) * metres**2
+            if area_m2 < LEAST_M2:
+                continue
+            heights = _heights(outline, sheet, chm, dtm, z_unit_m)
+            rings = [np.round((shapely.get_coordinates(ring) + _corner(sheet)) * sheet.cell, 3) for ring in rings_of(shape)]
+            package.add(LAYER.name, rings, [round(area_m2, 2), *heights, int(is_squared)])
+            count += 1
+    return count
+
+
+def rings_of(shape: Any) -> list[Any]:
+    return [shape.exterior, *shape.interiors]
+
+
+def _corner(sheet: Sheet) -> NDArray[np.float64]:
+    """What turns places among the cells (0, 0: the centre of the cell beside the extent's corner) into cells of the grid."""
+    return np.array([sheet.extent.x0 - 0.5, sheet.extent.y0 - 0.5])
+
+
+def outlines(tiles: Layers, sheet: Sheet) -> Iterator[Any]:
+    """Polygons (shapely) along the edges of building cells, in cells of the extent grown by one, by their northern ends."""
+    box = sheet.extent.grow(1)
+    weaver, courts = Weaver(box.width, 1.0), _Courts()
+    least = LEAST_M2 / sheet.cell_m2
+    reach = max(1, round(GAP_M / sheet.resolution_m))
+    previous = 0
+    for row, column, height, width in blocks(box.height, box.width, BLOCK):
+        if row != previous:
+            yield from _polygons(list(weaver.finished(row)), courts, least)
+            previous = row
+        window = Window(box.x0 + column, box.y0 + row, width, height)
+        wide = window.grow(4 * reach)
+        mask = tiles.window(layers.BUILDING, wide, 0) > 0
+        if mask.any():
+            inside = (wide.overlap(sheet.extent)).inside(wide)
+            allowed = np.zeros(mask.shape, bool)
+            allowed[inside] = True
+            solid = (closed(mask, reach) & allowed)[window.inside(wide)]
+            weaver.add(solid + 0.5, column, row)
+    yield from _polygons(list(weaver.finished()), courts, least)
+
+
+def closed(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """The mask with small gaps closed and thin parts taken away."""
+    square = np.ones((2 * reach + 1, 2 * reach + 1), bool)
+    without_gaps = ndimage.binary_erosion(ndimage.binary_dilation(mask, square), square)
+    opened: NDArray[np.bool_] = ndimage.binary_dilation(ndimage.binary_erosion(without_gaps, square), square)
+    return opened
+
+
+def _polygons(lines: list[Line], courts: _Courts, least: float) -> Iterator[Any]:
+    """Closed lines as polygons with their holes; the smaller first, so that a hole goes to the closest outline around it."""
+    rings = [(_area(line.points), line.points) for line in lines if line.closed]
+    courts.waiting += [ring for area, ring in rings if area <= -least]
+    for area, ring in sorted(rings, key=lambda one: (one[0], one[1][0, 1], one[1][0, 0])):
+        if area >= least:
+            yield shapely.Polygon(ring, courts.of(shapely.Polygon(ring)))
+
+
+def _area(ring: Points) -> float:
+    """Area of a closed ring, positive counter-clockwise."""
+    x, y = ring[:, 0] - ring[0, 0], ring[:, 1] - ring[0, 1]
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+def squared(outline: Any, tolerance: float) -> tuple[Any, bool]:
+    """The outline simplified and, where that keeps its shape, with edges in its main direction and square to it; and which."""
+    plain = shapely.simplify(outline, tolerance, preserve_topology=True)
+    turn = main_direction(shapely.get_coordinates(plain.exterior))
+    rings = [_squared_ring(shapely.get_coordinates(ring), turn) for ring in rings_of(plain)]
+    if all(len(ring) >= 4 for ring in rings):
+        shape = shapely.Polygon(rings[0], rings[1:])
+        if shape.is_valid and shape.intersection(outline).area >= LEAST_LIKENESS * shape.union(outline).area:
+            return shape, True
+    return plain, False
+
+
+def main_direction(ring: Points) -> float:
+    """Angle (radians) of most of the length of a closed ring, of edges and of those square to them."""
+    edges = np.diff(ring, axis=0)
+    length, angle = np.hypot(edges[:, 0], edges[:, 1]), np.arctan2(edges[:, 1], edges[:, 0])
+    return float(np.arctan2((length * np.sin(4 * angle)).sum(), (length * np.cos(4 * angle)).sum()) / 4)
+
+
+def _squared_ring(ring: Points, turn: float) -> Points:
+    """A closed ring whose edges near the main direction lie in it: neighbours of one direction merged, others cut anew."""
+    there = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    corners = (ring @ there.T)[:-1]
+    edges = [_Edge.of(a, b) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)]
+    merged: list[_Edge] = []
+    for edge in edges:
+        if merged and edge.axis >= 0 and merged[-1].axis == edge.axis:
+            merged[-1] = merged[-1].with_(edge)
+        else:
+            merged.append(edge)
+    while len(merged) > 1 and merged[0].axis >= 0 and merged[-1].axis == merged[0].axis:
+        merged[0] = merged.pop().with_(merged[0])
+    if len(merged) < 4:
+        return np.zeros((0, 2))
+    points = [before.meet(after) for before, after in zip([merged[-1], *merged[:-1]], merged, strict=True)]
+    turned: Points = np.array([*points, points[0]]) @ there
+    return turned
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """An edge in the turned plane: along x (axis 0) or y (axis 1) at a fixed other coordinate, or free (-1)."""
+
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    axis: int
+    at: float
+    length: float
+
+    @classmethod
+    def of(cls, start: NDArray[np.float64], end: NDArray[np.float64]) -> _Edge:
+        dx, dy = (float(part) for part in np.abs(end - start))
+        bend = math.tan(math.radians(SQUARE_DEGREES))
+        axis = 0 if dy <= bend * dx else 1 if dx <= bend * dy else -1
+        at = float((start + end)[1 - axis] / 2) if axis >= 0 else 0.0
+        return cls(start, end, axis, at, math.hypot(dx, dy))
+
+    def with_(self, other: _Edge) -> _Edge:
+        length = self.length + other.length
+        at = (self.at * self.length + other.at * other.length) / max(length, 1e-9)
+        return _Edge(self.start, other.end, self.axis, at, length)
+
+    def meet(self, after: _Edge) -> NDArray[np.float64]:
+        """Where this edge and the next cross."""
+        if self.axis >= 0 and after.axis >= 0:
+            return np.array([after.at, self.at] if self.axis == 0 else [self.at, after.at])
+        if self.axis < 0 and after.axis < 0:
+            return after.start
+        straight, free = (self, after) if self.axis >= 0 else (after, self)
+        run = free.end - free.start
+        share = (straight.at - free.start[1 - straight.axis]) / run[1 - straight.axis]
+        return np.asarray(free.start + share * run)
+
+
+def _heights(outline: Any, sheet: Sheet, chm: Any, dtm: Any, z_unit_m: float) -> list[float | None]:
+    """Height above ground of nine tenths of the cells, of the highest, and the lowest ground (m) of the building's cells."""
+    x0, y0, x1, y1 = outline.bounds
+    column, row = math.floor(x0), math.floor(y0)
+    window = Window(
+        sheet.extent.x0 - 1 + column, sheet.extent.y0 - 1 + row, math.ceil(x1) - column + 1, math.ceil(y1) - row + 1
+    )
+    transform = Affine.translation(column - 0.5, row - 0.5)
+    cells = rasterio.features.geometry_mask([outline], window.shape, transform, invert=True)
+    above, ground = (read(raster, sheet, window)[cells] for raster in (chm, dtm))
+    above, ground = above[above != NODATA] * z_unit_m, ground[ground != NODATA] * z_unit_m
+    if not len(above):
+        return [None, None, None]
+    return [round(float(value), 2) for value in (np.quantile(above, ROOF_SHARE), above.max(), ground.min())]

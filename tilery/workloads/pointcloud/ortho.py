@@ -1,0 +1,74 @@
+"""The view from above: colour, or intensity, of the highest point of each cell, in 8 bits a band."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.workloads.pointcloud import layers
+from tilery.workloads.pointcloud.layers import Layers
+from tilery.workloads.pointcloud.rasters import Raster, Sheet
+
+VOID = 0
+"""The nodata of the view; what is seen is 1 to 255."""
+EIGHT_BITS = 255
+LOW_SHARE, HIGH_SHARE = 0.01, 0.99
+"""Shares of the cells whose intensities become the darkest and the lightest grey."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """16 bits to 8: `low` and below is 1, `high` and above is 255, linear between."""
+
+    low: int
+    high: int
+
+    def apply(self, values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """Values as the layers keep them (one more than they are, 0 where there is nothing) as grey or colour."""
+        table = np.arange(1 << 16, dtype=np.int64) - 1
+        span = max(self.high - self.low, 1)
+        grey = 1 + np.clip((254 * (table - self.low) + span // 2) // span, 0, 254)
+        grey[0] = VOID
+        shown: NDArray[np.uint8] = grey.astype(np.uint8)[values]
+        return shown
+
+
+def write(path: Path, tiles: Layers, sheet: Sheet, coloured: bool) -> str:
+    """Write the view as a COG of three bands (colour) or one (intensity); returns which, or nothing if all is black.
+
+    The scale is one for the whole run, whatever its tiles: colours span 0 to 255 where none is larger, else 0 to 65535;
+    intensities span the 1st to the 99th percentile of the cells.
+    """
+    for name in (layers.COLOUR, layers.INTENSITY) if coloured else (layers.INTENSITY,):
+        scale = _scale(tiles, name)
+        if scale is None:
+            continue
+        with Raster(path, sheet, "uint8", 3 if name == layers.COLOUR else 1, VOID) as raster:
+            for window, values in tiles.each(name):
+                raster.write(window, scale.apply(values))
+        return name
+    return ""
+
+
+def _scale(tiles: Layers, name: str) -> Scale | None:
+    """The scale of all tiles, from how often each value occurs; None if there is nothing but black."""
+    counts = np.zeros(1 << 16, np.int64)
+    for _, values in tiles.each(name):
+        counts += np.bincount(values.ravel(), minlength=1 << 16)
+    return scale_of(counts, stretch=name == layers.INTENSITY)
+
+
+def scale_of(counts: NDArray[Any], stretch: bool) -> Scale | None:
+    """The scale from how often each stored value occurs (int64, 65,536 of them)."""
+    seen = counts[1:]
+    if not seen[1:].any():
+        return None
+    if not stretch:
+        return Scale(0, EIGHT_BITS if int(np.flatnonzero(seen)[-1]) <= EIGHT_BITS else (1 << 16) - 1)
+    below = np.cumsum(seen)
+    low, high = (int(np.searchsorted(below, share * below[-1])) for share in (LOW_SHARE, HIGH_SHARE))
+    return Scale(low, max(high, low + 1))
