@@ -77,5 +77,10 @@ class Clip:
         return -(-time_us * self.rate[0] // (self.rate[1] * 1_000_000))
 
     @property
+    def latest_us(self) -> int:
+        """No frame is later, whatever a damaged file says; headers may understate a duration, by so much."""
+        return self.duration_us * 5 // 4 + 60_000_000
+
+    @property
     def hz(self) -> Fraction:
         return Fraction(*self.rate)

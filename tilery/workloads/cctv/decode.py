@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import chain
 from typing import Protocol, cast
 
 import av
@@ -32,7 +33,7 @@ from tilery.workloads.cctv.limits import LARGEST_SIDE
 from tilery.workloads.cctv.opening import opened
 from tilery.workloads.cctv.pictures import dimensions, ends
 from tilery.workloads.cctv.ranges import Ranges
-from tilery.workloads.cctv.starts import VideoPacket, demuxed, packets_from
+from tilery.workloads.cctv.starts import Lost, VideoPacket, packets_from, packets_of
 
 Pixels = NDArray[np.uint8]
 TELLS = ("h264", "hevc", "mjpeg")
@@ -120,7 +121,8 @@ def decode(
         return
     shapes = Shapes()
     with ExitStack() as stack:
-        for clip_us, frame in _latest(_video(store, run, clip, start_us, decode_from, threads, stack)):
+        frames = _video(store, run, clip, start_us, decode_from, threads, stack)
+        for clip_us, frame in _latest(found for found in frames if found[0] <= clip.latest_us):
             if stop_us is not None and clip_us >= stop_us:
                 return
             if clip_us >= start_us:
@@ -132,16 +134,25 @@ def _video(
 ) -> Iterator[tuple[int, VideoFrame | None]]:
     """Clip times and frames from a key packet at or before `start_us` on."""
     source = run.sources[clip.sources[0]]
-    if not clip.counted and start_us > 0:
-        container, stream = _open(store, source, clip, threads, stack)
-        if found := packets_from(container, stream, clip.pts_at(start_us), clip.first_pts, decode_from):
-            first, packets = found
-            return ((clip.time_us(pts), frame) for pts, frame in shown(packets, first, clip.codec))
+    if not clip.counted:
+        sought, hint = clip.pts_at(start_us), decode_from
+        while sought > clip.first_pts:
+            container, stream = _open(store, source, clip, threads, stack)
+            if (start := packets_from(container, stream, sought, clip.first_pts, hint)) is None:
+                break
+            first, packets = start
+            frames = shown(packets, first, clip.codec)
+            found = next(frames, None)
+            if found is not None and found[0] == first and found[1] is not None:
+                return ((clip.time_us(pts), frame) for pts, frame in chain([found], frames))
+            stack.close()  # a damaged key frame: what follows would depend on having begun there
+            sought, hint = first - 1, None
         stack.close()
     container, stream = _open(store, source, clip, threads, stack)
+    packets = packets_of(container, stream)
     if clip.counted:
-        return _counted(demuxed(container, stream), clip)
-    return ((clip.time_us(pts), frame) for pts, frame in shown(demuxed(container, stream), clip.first_pts, clip.codec))
+        return _counted(packets, clip)
+    return ((clip.time_us(pts), frame) for pts, frame in shown(packets, clip.first_pts, clip.codec))
 
 
 def _open(store: Store, source: Source, clip: Clip, threads: int, stack: ExitStack) -> tuple[InputContainer, VideoStream]:
@@ -161,15 +172,23 @@ def set_up(stream: VideoStream, threads: int) -> None:
     stream.codec_context.options = {"max_pixels": str(LARGEST_SIDE**2)}
     if stream.codec_context.name == "h264":
         stream.codec_context.options |= {"strict": "1"}
+    if stream.codec_context.name == "mjpeg":  # else what a damaged picture does not say is whatever was in memory
+        stream.codec_context.options |= {"err_detect": "explode"}
 
 
-def shown(packets: Iterable[VideoPacket], first: int, codec: str) -> Iterator[tuple[int, VideoFrame | None]]:
+def shown(packets: Iterable[VideoPacket | Lost], first: int, codec: str) -> Iterator[tuple[int, VideoFrame | None]]:
     """Frames in the order of display, with their pts, from pts `first` on; None for one that was lost."""
     lost: list[int] = []
+    doubtful: set[int] = set()
     for packet in packets:
+        if isinstance(packet, Lost):
+            heappush(lost, int(packet))
+            continue
         frames, whole = _decoded(packet)
         if packet.pts is not None and not packet.is_discard and (codec in TELLS or not whole):
             heappush(lost, packet.pts)
+        if packet.pts is not None and packet.is_corrupt:
+            doubtful.add(packet.pts)
         for frame in frames:
             pts = frame.pts if frame.pts is not None else frame.dts
             if pts is None:
@@ -178,7 +197,7 @@ def shown(packets: Iterable[VideoPacket], first: int, codec: str) -> Iterator[tu
                 if (early := heappop(lost)) < pts and early >= first:
                     yield early, None
             if pts >= first:
-                yield pts, None if frame.is_corrupt else frame
+                yield pts, None if frame.is_corrupt or pts in doubtful else frame
     for pts in sorted(lost):
         if pts >= first:
             yield pts, None
@@ -194,25 +213,33 @@ def _decoded(packet: VideoPacket) -> tuple[list[VideoFrame], bool]:
         return [], False
 
 
-def _counted(packets: Iterable[VideoPacket], clip: Clip) -> Iterator[tuple[int, VideoFrame | None]]:
+def _counted(packets: Iterable[VideoPacket | Lost], clip: Clip) -> Iterator[tuple[int, VideoFrame | None]]:
     """Frames numbered from the start of the clip."""
     number = 0
     for packet in packets:
-        frames, whole = _decoded(packet)
+        frames, whole = ([], False) if isinstance(packet, Lost) else _decoded(packet)
         for frame in (*frames, *([] if whole else [None])):
             yield clip.frame_us(number), frame if frame is not None and not frame.is_corrupt else None
             number += 1
 
 
 def _latest(found: Iterable[tuple[int, VideoFrame | None]]) -> Iterator[tuple[int, VideoFrame | None]]:
-    """Strictly ascending times: of frames with one time the last whole one; a frame that goes back in time is left out."""
+    """Strictly ascending times: of frames with one time the last whole one.
+
+    When time goes back, the frame that is out of place is left out: the one before if the next one follows what came before
+    it (a damaged time), else the one that goes back.
+    """
+    before: int | None = None
     held: tuple[int, VideoFrame | None] | None = None
     for time_us, frame in found:
         if held is not None:
-            if time_us < held[0] or (time_us == held[0] and frame is None):
+            if time_us == held[0] and frame is None:
+                continue
+            if time_us < held[0] and before is not None and time_us <= before:
                 continue
             if time_us > held[0]:
                 yield held
+                before = held[0]
         held = time_us, frame
     if held is not None:
         yield held

@@ -7,7 +7,11 @@ from tilery.outcomes import BadInput
 MOST_STREAMS = 64
 MOST_FRAMES = 50_000_000
 """Of one clip: 48 h at 240 frames a second are 41 million."""
+MOST_INDEX = 1 << 30
+"""Bytes of an MP4 file's index; 20 for each of the most frames."""
 MOST_CLIPS = 5_000
+MOST_DAYS = 366
+"""From the first clip of a timeline to the last."""
 MOST_IMAGES = 2_000_000
 LARGEST_SIDE = 16_384
 CODECS = (

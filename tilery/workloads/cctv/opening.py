@@ -63,6 +63,8 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
     if not pictures:
         raise BadInput(f"{name} holds no video stream; give a video")
     stream = pictures[0]
-    if stream.codec_context is None or stream.codec_context.codec.canonical_name not in CODECS:
-        raise BadInput(f"{name} is coded as {stream.codec_tag!r}, which is not read here; convert it to H.264")
+    if stream.codec_context is None:
+        raise BadInput(f"{name} is coded in a way that is not read here; convert it to H.264")
+    if (codec := stream.codec_context.codec.canonical_name) not in CODECS:
+        raise BadInput(f"{name} is coded as {codec}, which is not read here; convert it to H.264")
     return stream

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from tilery.outcomes import BadInput
 from tilery.run import Source
 from tilery.store.port import Store
+from tilery.workloads.cctv.boxes import check_boxes
 from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.decode import TELLS, set_up, shown
 from tilery.workloads.cctv.limits import MOST_FRAMES, check_size
@@ -32,11 +33,17 @@ LISTENED = 60
 """Packets whose times are looked at."""
 WALKED = 1 << 30
 """A file without a duration is read through if it has no more bytes than this."""
+TAIL = 8 << 20
+"""Bytes at the end of a Matroska file in which its last cluster is looked for."""
 SPANNED = 0.8
 """Share of the duration that an index must span to be one."""
 SEARCHED = 4 << 20
 """Bytes in which a key frame is looked for."""
 FASTEST_HZ = 1000
+_SEGMENT = b"\x18\x53\x80\x67"
+"""The element that holds all of a Matroska file (RFC 9559)."""
+_CLUSTER = b"\x1f\x43\xb6\x75"
+_TIMESTAMP = 0xE7
 OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras without a clock write 1904 or 1970."""
 
@@ -61,6 +68,8 @@ def probe(store: Store, source: Source, place: int, most_pixels: float) -> Probe
     container = container_of(head)
     if not container:
         raise BadInput(f"{source.name} is not a video that is read here (MP4, MOV, MKV, WebM, AVI, TS); convert it")
+    if container == "mov":
+        check_boxes(file, source.size)
     with opened(file, container) as found:
         stream = video_stream(found, source.name)
         check_size(source.name, stream.codec_context.width, stream.codec_context.height, most_pixels)
@@ -85,10 +94,19 @@ def _probed(
     rate = _rate(stream)
     keys, cut = _index(found, stream, pts, source.size)
     duration_us = _duration_us(found, stream, pts)
+    share = _there(file, container, source.size)
     if cut is not None:
         there = max(0, int((cut - pts) * base * 1_000_000))
         warnings.append(f"{source.name} is cut short: {there / 1e6:.1f} of {duration_us / 1e6:.1f} s are there")
         duration_us = there
+    elif share < 1:
+        warnings.append(f"{source.name} is cut short: {share:.0%} of its bytes are there; what they hold is used")
+        counted = counted or container == "avi"  # its index is gone, or points at other places
+    if container == "matroska" and (share < 1 or not duration_us):
+        told = _last_cluster_us(file, source.size, pts, base)
+        duration_us = min(told, duration_us) if duration_us and told else told or duration_us
+    if not duration_us:
+        duration_us = _walked_us(found, stream, pts, source)
     turned = picture.rotation % 360
     if turned % 90:
         warnings.append(f"{source.name} is turned by {turned} degrees, which is left as it is")
@@ -173,6 +191,45 @@ def _index(found: InputContainer, stream: VideoStream, pts: int, size: int) -> t
             keys.append(entry.timestamp)
     spanned = (last - pts) * (stream.time_base or 1) * 1_000_000
     return (keys if spanned >= SPANNED * _duration_us(found, stream, pts) else []), None
+
+
+def _there(file: Ranges, container: str, size: int) -> float:
+    """The share of a file that is there, of the size that its first bytes state."""
+    file.seek(0)
+    head = file.read(4096)
+    stated = 0
+    if container == "avi" and b"AVIX" not in head:
+        stated = 8 + int.from_bytes(head[4:8], "little")
+    elif container == "matroska" and (at := head.find(_SEGMENT)) >= 0 and at + 12 <= len(head):
+        length = 9 - head[at + 4].bit_length()
+        value = int.from_bytes(head[at + 4 : at + 4 + length], "big") & ((1 << 7 * length) - 1)
+        unknown = value == (1 << 7 * length) - 1
+        stated = 0 if unknown else at + 4 + length + value
+    return min(1.0, size / stated) if stated else 1.0
+
+
+def _last_cluster_us(file: Ranges, size: int, pts: int, base: Fraction) -> int:
+    """When the last cluster of a Matroska file begins, which its end tells (RFC 9559, 5.1.3); 0 if it does not."""
+    file.seek(max(0, size - TAIL))
+    tail = bytearray()
+    while data := file.read(TAIL):
+        tail += data
+    at = tail.rfind(_CLUSTER)
+    while at >= 0:
+        inner = at + 4 + 9 - tail[at + 4].bit_length() if at + 4 < len(tail) else len(tail)
+        if inner + 2 < len(tail) and tail[inner] == _TIMESTAMP and 0x81 <= tail[inner + 1] <= 0x88:
+            stamp = int.from_bytes(tail[inner + 2 : inner + 2 + (tail[inner + 1] & 15)], "big")
+            return max(0, int((stamp - pts) * base * 1_000_000))
+        at = tail.rfind(_CLUSTER, 0, at)
+    return 0
+
+
+def _walked_us(found: InputContainer, stream: VideoStream, pts: int, source: Source) -> int:
+    """The time of the last packet, all read. `BadInput` for a large file."""
+    if source.size > WALKED:
+        raise BadInput(f"{source.name} does not say how long it is; copy it into a new container (ffmpeg -c copy)")
+    last = max((packet.pts for packet in demuxed(found, stream) if packet.pts is not None), default=pts)
+    return int((last - pts) * (stream.time_base or 1) * 1_000_000)
 
 
 def _has_keys(found: InputContainer, stream: VideoStream, pts: int) -> bool:

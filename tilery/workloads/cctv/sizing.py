@@ -13,7 +13,7 @@ from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workload import Item, Sizing
 from tilery.workloads.cctv.clips import BLOCK_US, Clip
-from tilery.workloads.cctv.limits import MOST_CLIPS
+from tilery.workloads.cctv.limits import MOST_CLIPS, MOST_DAYS
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.probe import Probed, probe
 from tilery.workloads.cctv.probe_folder import probe_folder
@@ -106,9 +106,15 @@ def _check_one_camera(found: list[Probed]) -> None:
 
 
 def _check_length(clips: list[Clip], options: CctvOptions) -> None:
-    hours = max(clip.offset_us + clip.duration_us for clip in clips) / 3.6e9
+    hours = sum(clip.duration_us - clip.skip_us for clip in clips) / 3.6e9
     if hours > options.max_hours:
-        raise BadInput(f"the clips span {hours:.1f} hours, more than {options.max_hours:g}; set max_hours if that is right")
+        raise BadInput(f"there are {hours:.1f} hours of video, more than {options.max_hours:g}; set max_hours if that is right")
+    days = (clips[-1].offset_us + clips[-1].duration_us) / 8.64e10
+    if days > MOST_DAYS:
+        raise BadInput(
+            f"the clips span {days:.0f} days, from {clips[0].name} to {clips[-1].name}, more than {MOST_DAYS}; "
+            "are the times in their names right?"
+        )
 
 
 def segments(number: int, found: Probed, segment_s: float) -> list[Item]:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TypeAlias
 
 import av
 from av.container import InputContainer
+from av.index import IndexEntries
 from av.packet import Packet
 from av.video.stream import VideoStream
+
+
+class Lost(int):
+    """The pts of a packet that could not be read."""
+
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 MOST_FAILURES = 1_000
 """Unreadable places in a row after which a file has ended."""
+AVI_CHUNK = 8
+"""Bytes of a chunk's header, at which the index points."""
 FIRST_STEP_S = 2
 """How much further back the second look goes when the first finds no key packet; then twice that, and so on."""
 _RECOVERY_POINT = 6
@@ -22,7 +31,7 @@ _H264_IDR, _H264_SEI = 5, 6
 
 def packets_from(
     container: InputContainer, stream: VideoStream, pts: int, first_pts: int, key_pts: int | None = None
-) -> tuple[int, Iterator[VideoPacket]] | None:
+) -> tuple[int, Iterator[VideoPacket | Lost]] | None:
     """Packets from a key packet that is shown at or before `pts`, and the pts from which pictures are whole.
 
     What is shown from that pts on does not depend on which key packet it is. `key_pts` is one that an index knows. None where
@@ -33,23 +42,45 @@ def packets_from(
     while pts - back > first_pts:
         packets = key_packets(container, stream, pts - back)
         first = next(packets, None)
-        if first is not None and _shown(first) <= pts:
+        if first is not None and not isinstance(first, Lost) and _shown(first) <= pts:
             return _shown(first), chain([first], packets)
         back = 2 * back if back else FIRST_STEP_S * second
     return None
 
 
-def key_packets(container: InputContainer, stream: VideoStream, pts: int) -> Iterator[VideoPacket]:
+def key_packets(container: InputContainer, stream: VideoStream, pts: int) -> Iterator[VideoPacket | Lost]:
     """Packets from the first key packet that FFmpeg finds when it is asked for the one before `pts`; may be later, or none."""
     try:
         container.seek(pts, stream=stream, backward=True)
     except av.FFmpegError:
         return
-    packets = demuxed(container, stream)
+    packets = packets_of(container, stream)
     for packet in packets:
-        if packet.is_keyframe and packet.size and clean(packet):
+        if not isinstance(packet, Lost) and packet.is_keyframe and packet.size and clean(packet):
             yield packet
             yield from packets
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket | Lost]:
+    """The packets, AVI's with the times of its index: they have none of their own, and a damaged place shifts the count."""
+    if container.format.name != "avi" or not len(stream.index_entries):
+        return demuxed(container, stream)
+    return _indexed(demuxed(container, stream), stream.index_entries)
+
+
+def _indexed(packets: Iterable[VideoPacket], index: IndexEntries) -> Iterator[VideoPacket | Lost]:
+    before: int | None = None
+    for packet in packets:
+        place = bisect_left(index, packet.pos - AVI_CHUNK, key=lambda entry: entry.pos) if packet.pos else len(index)
+        if place < len(index) and packet.pos and index[place].pos == packet.pos - AVI_CHUNK and packet.dts is not None:
+            if before is not None:
+                yield from (Lost(index[missed].timestamp) for missed in range(before + 1, place) if index[missed].size)
+            before = place
+            shift = index[place].timestamp - packet.dts
+            packet.dts += shift
+            if packet.pts is not None:
+                packet.pts += shift
+        yield packet
 
 
 def demuxed(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
