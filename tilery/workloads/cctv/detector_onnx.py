@@ -1,0 +1,164 @@
+"""A detector that is an ONNX model with a description, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from tilery.outcomes import BadInput
+from tilery.workloads.cctv import nms
+from tilery.workloads.cctv.detector import Found, Rgb
+from tilery.workloads.cctv.detector_decoding import DECODERS, outputs_of
+from tilery.workloads.cctv.detector_description import Description
+
+CUDA = "CUDAExecutionProvider"
+BATCH = {"CPUExecutionProvider": 1, CUDA: 16}
+"""Pictures given to the network at once. On CPUs several at once are no faster than one by one, and take more memory."""
+LEAST_SCORE = 0.1
+"""Detections below are noise to the tracker too."""
+MOST_BOXES = 1000
+"""Candidates of one picture that suppression looks at: the best ones."""
+
+
+@dataclass(frozen=True)
+class OnnxDetector:
+    name: str
+    digest: str
+    description: Description
+    session: onnxruntime.InferenceSession
+    wanted: NDArray[np.intp]
+    """The model's classes that are wanted."""
+    labels: NDArray[np.uint8]
+    """What each of them is, as an index into `labels.LABELS`."""
+    batch: int
+    """Pictures at once; the last are filled up with black ones if the model's batch is fixed."""
+
+    @property
+    def provider(self) -> str:
+        return str(self.session.get_providers()[0])
+
+    @property
+    def score(self) -> float:
+        return self.description.score
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        given = self.description.input
+        if given.fit == "stretch":
+            return given.width, given.height
+        factor = min(given.width / width, given.height / height)
+        return max(1, round(width * factor)), max(1, round(height * factor))
+
+    def detect(self, pictures: list[Rgb]) -> list[Found]:
+        found: list[Found] = []
+        for start in range(0, len(pictures), self.batch):
+            found += self._batch(pictures[start : start + self.batch])
+        return found
+
+    def _batch(self, pictures: list[Rgb]) -> list[Found]:
+        given = self._tensor(pictures)
+        names = self.description.decode.outputs or [one.name for one in self.session.get_outputs()]
+        outputs = self.session.run(names, {self.session.get_inputs()[0].name: given})
+        height, width = given.shape[2:] if self.description.input.layout == "nchw" else given.shape[1:3]
+        return [self._found(outputs, place, (width, height), one.shape) for place, one in enumerate(pictures)]
+
+    def _tensor(self, pictures: list[Rgb]) -> NDArray[np.float32]:
+        """The pictures in a letterbox with the margin at the right and bottom, normalised, as the model has them."""
+        given = self.description.input
+        height, width = pictures[0].shape[:2]
+        if given.free_size:
+            high, wide = (-(-side // given.multiple) * given.multiple for side in (height, width))
+        else:
+            high, wide = given.height, given.width
+        boxed = np.full((self.batch, high, wide, 3), given.fill, np.uint8)
+        for place, picture in enumerate(pictures):
+            boxed[place, :height, :width] = picture
+        if given.colours == "bgr":
+            boxed = boxed[..., ::-1]
+        if given.layout == "nchw":
+            boxed = boxed.transpose(0, 3, 1, 2)
+        shape = (1, 3, 1, 1) if given.layout == "nchw" else (1, 1, 1, 3)
+        std = np.asarray(given.std, np.float32).reshape(shape)
+        factor, offset = 1 / (np.float32(given.divide) * std), np.asarray(given.mean, np.float32).reshape(shape) / std
+        return np.ascontiguousarray(boxed * factor - offset, np.float32)
+
+    def _found(self, outputs: Sequence[Any], place: int, size: tuple[int, int], shape: tuple[int, ...]) -> Found:
+        how = self.description.decode
+        scores, boxes_of = DECODERS[how.kind](outputs, place, how, self.wanted, size)
+        best = scores.max(1)
+        chosen = np.flatnonzero(best >= LEAST_SCORE)
+        if len(chosen) > MOST_BOXES:
+            chosen = np.sort(chosen[np.argsort(-best[chosen], kind="stable")[:MOST_BOXES]])
+        if not len(chosen):
+            return Found.nothing()
+        limit = np.array([shape[1], shape[0]] * 2, np.float32)
+        box = np.clip(boxes_of(chosen), 0, limit).astype(np.float32)
+        found = Found(self.labels[scores[chosen].argmax(1)], best[chosen].astype(np.float32), box)
+        found = found.take(np.isfinite(box).all(1) & (nms.areas(box) > 0))
+        return found.take(nms.suppress(found.box, found.score, how.nms))
+
+
+def load(name: str, data: bytes, description: Description, classes: Sequence[int], device: str, threads: int) -> OnnxDetector:
+    """A detector that looks for `classes` (indices into `labels.LABELS`). Raises `BadInput` naming what does not fit."""
+    session = _session(name, data, device, threads)
+    labels = description.labels
+    wanted = [place for place, label in enumerate(labels) if label in set(classes)]
+    if not wanted:
+        raise BadInput(f"{name} knows none of the classes that are looked for; set classes to some of what it knows")
+    fixed = session.get_inputs()[0].shape[0]
+    identity = hashlib.sha256(data + description.model_dump_json(exclude={"score", "licence", "model"}).encode())
+    detector = OnnxDetector(
+        name=name,
+        digest=identity.hexdigest(),
+        description=description,
+        session=session,
+        wanted=np.array(wanted),
+        labels=np.array([labels[place] for place in wanted], np.uint8),
+        batch=fixed if isinstance(fixed, int) and fixed > 0 else BATCH[session.get_providers()[0]],
+    )
+    _try(detector)
+    return detector
+
+
+def _session(name: str, data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    # waiting threads sleep: other workers share the machine
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    cuda = (CUDA, {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})
+    wanted: list[Any] = [cuda] if device == "gpu" and CUDA in onnxruntime.get_available_providers() else []
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=[*wanted, "CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises many kinds of its own, all of which mean that the model does not load
+        raise BadInput(f"{name} is no ONNX model that can be run here: {_short(error)}") from None
+
+
+def _try(detector: OnnxDetector) -> None:
+    """Run it once on a grey picture: what is wrong with a model or its description is said before any video is decoded."""
+    name, how = detector.name, detector.description.decode
+    inputs, outputs = detector.session.get_inputs(), [one.name for one in detector.session.get_outputs()]
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
+        found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+        raise BadInput(f"{name} must take one float tensor of pictures, 4-dimensional; it takes {found}")
+    if unknown := [one for one in how.outputs if one not in outputs]:
+        raise BadInput(f"{name} has no output {unknown[0]}; its outputs are {', '.join(outputs)}")
+    if len(how.outputs or outputs) != outputs_of(how):
+        raise BadInput(
+            f"{name} is decoded as {how.kind}, which reads {outputs_of(how)} outputs; name them of {', '.join(outputs)}"
+        )
+    given = detector.description.input
+    try:
+        detector.detect([np.full((given.height, given.width, 3), 127, np.uint8)])
+    except Exception as error:  # a wrong description shows as any kind of error, from ONNX Runtime or from indexing
+        raise BadInput(f"{name} cannot be run as its description says: {_short(error)}") from None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

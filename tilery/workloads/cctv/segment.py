@@ -1,0 +1,265 @@
+"""Process: a segment of video becomes its frames, their detections, and pictures for the background of the timeline.
+
+A segment is a run of blocks. Each block is worked on as if it were alone: what comes out for it depends on its pictures and
+on those of the `WARMUP_US` before, and on nothing else, so any segmentation gives the same tables.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.workload import Item, Work
+from tilery.workloads.cctv import motion, still, tables
+from tilery.workloads.cctv.clips import BLOCK_US, Clip
+from tilery.workloads.cctv.decode import Picture, decode
+from tilery.workloads.cctv.detections import Detections
+from tilery.workloads.cctv.detector import Detector, Found
+from tilery.workloads.cctv.detectors import detector_of
+from tilery.workloads.cctv.frames import Frames, Looked
+from tilery.workloads.cctv.options import CctvOptions
+from tilery.workloads.cctv.stabilise import Stabiliser
+from tilery.workloads.cctv.stabilise import size as stabilised_size
+
+WARMUP_US = 4_000_000
+SAMPLE_US = 500_000
+"""The background of a block is made of the first picture of each half second."""
+CHUNK = 64
+"""Frames that are kept until the background is known: more than a block at the usual rate looks at."""
+MOTION_PX = 416
+"""Longest side of the picture in which motion is sought, where no detector says which size it wants."""
+PICTURES = 48
+"""Of the whole timeline, for its background."""
+PICTURE_PX = 1920
+AHEAD = 8
+"""Pictures decoded ahead, by a thread of its own."""
+UNREGISTERED = np.full((3, 3), np.nan)
+
+
+@dataclass
+class Look:
+    """A frame that was looked at."""
+
+    time_us: int
+    small: NDArray[np.uint8]
+    found: Found
+    """In pixels of the small picture."""
+
+
+@dataclass
+class Told:
+    """What a segment comes to."""
+
+    time_us: list[int] = field(default_factory=list)
+    looked: list[Looked] = field(default_factory=list)
+    to_reference: list[NDArray[np.float64]] = field(default_factory=list)
+    seen: list[tuple[int, Found, NDArray[np.float32]]] = field(default_factory=list)
+    """Time, boxes in pixels of the frame, share of each that moves."""
+    pictures: list[tuple[int, NDArray[np.uint8]]] = field(default_factory=list)
+    calls: int = 0
+
+
+def process(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
+    """Detect in a segment. Writes frames/ID, detections/ID and background/ID."""
+    clip = Clip.of(work.run.facts["clips"][item["clip"]])
+    detector = detector_of(work)
+    cv2.setNumThreads(1)
+    segment = Segment(work, clip, detector)
+    start_us = item["start_us"]
+    stop_us = item["stop_us"] if item["stop_us"] is not None else max(clip.duration_us, start_us + 1)
+    pictures = decode(work.store, work.run, clip, max(0, start_us - WARMUP_US), item["stop_us"], item["decode_from"])
+    for picture in ahead(pictures):
+        if picture.clip_us < start_us:
+            segment.warm_up(picture)
+        else:
+            segment.take(picture)
+            work.progress(min(1.0, (picture.clip_us - start_us) / (stop_us - start_us)))
+    told = segment.finish()
+    return write(work, item, told, detector)
+
+
+class Segment:
+    """Takes the pictures of a segment in order."""
+
+    def __init__(self, work: Work[CctvOptions], clip: Clip, detector: Detector | None) -> None:
+        self._options, self._clip, self._detector = work.options, clip, detector
+        self._hz = Fraction(work.options.detect_hz).limit_denominator(1000)
+        width, height = clip.width, clip.height
+        factor = min(1.0, MOTION_PX / max(width, height))
+        self._size = detector.size(width, height) if detector else (round(width * factor), round(height * factor))
+        self._scale = width / self._size[0], height / self._size[1]
+        self._wanted = picture_times(work.run.facts["clips"], clip)
+        self._drone = _stabiliser(work) if work.options.view == "drone" else None
+        self._told = Told()
+        self._block = -1
+        self._samples: deque[tuple[int, NDArray[np.uint8]]] = deque()
+        self._looks: list[Look] = []
+        self._last: NDArray[np.uint8] | None = None
+        self._last_look = -1
+
+    def warm_up(self, picture: Picture) -> None:
+        """A picture before the segment."""
+        if not picture.damaged and not self._drone:
+            self._sample(picture, None)
+
+    def take(self, picture: Picture) -> None:
+        block = picture.clip_us // BLOCK_US
+        if block != self._block:
+            self._settle()
+            self._begin(block)
+        looked, matrix, small = Looked.DAMAGED, UNREGISTERED if self._drone else np.eye(3), None
+        if not picture.damaged:
+            looked = Looked.SKIPPED
+            if self._due(picture.clip_us):
+                small = picture.rgb(*self._size)
+                looked = self._look(picture, small)
+                matrix = self._register(picture)
+            if not self._drone:
+                self._sample(picture, small)
+            self._keep(picture)
+        self._told.time_us.append(picture.time_us)
+        self._told.looked.append(looked)
+        self._told.to_reference.append(matrix)
+
+    def finish(self) -> Told:
+        self._settle()
+        return self._told
+
+    def _begin(self, block: int) -> None:
+        """Nothing of the block before is known any more but the samples of the warm-up."""
+        self._block, self._last, self._last_look = block, None, -1
+        while self._samples and self._samples[0][0] * SAMPLE_US < block * BLOCK_US - WARMUP_US:
+            self._samples.popleft()
+
+    def _due(self, clip_us: int) -> bool:
+        return self._last_look < 0 or _cell(clip_us, self._hz) != _cell(self._last_look, self._hz)
+
+    def _look(self, picture: Picture, small: NDArray[np.uint8]) -> Looked:
+        self._last_look = picture.clip_us
+        cells = still.cells(np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8))
+        if self._options.still and not self._drone and self._last is not None and not still.changed(self._last, cells).any():
+            return Looked.STILL
+        self._last = cells
+        found = Found.nothing()
+        if self._detector:
+            found = self._detector.detect([small])[0]
+            self._told.calls += 1
+        self._looks.append(Look(picture.time_us, small, found))
+        if len(self._looks) >= CHUNK:
+            self._settle()
+        return Looked.DETECTED
+
+    def _sample(self, picture: Picture, small: NDArray[np.uint8] | None) -> None:
+        cell = picture.clip_us // SAMPLE_US
+        if not self._samples or self._samples[-1][0] != cell:
+            self._samples.append((cell, small if small is not None else picture.rgb(*self._size)))
+
+    def _settle(self) -> None:
+        """The frames looked at so far, now that the background around them is known."""
+        if not self._looks:
+            return
+        background = motion.Background.of([one for _, one in self._samples]) if self._samples else None
+        for look in self._looks:
+            found, moving = look.found, np.full(len(look.found), np.nan, np.float32)
+            if background is not None:
+                mask = background.moving(look.small)
+                if self._detector is None:
+                    found = motion.blobs(mask)
+                moving = motion.shares(mask, found.box)
+            self._told.seen.append((look.time_us, found.placed(0, 0, *self._scale), moving))
+        self._looks = []
+
+    def _register(self, picture: Picture) -> NDArray[np.float64]:
+        if self._drone is None:
+            return np.eye(3)
+        registered = self._drone.to_reference(picture.gray(*stabilised_size(picture.width, picture.height)))
+        return UNREGISTERED if registered is None else registered.matrix
+
+    def _keep(self, picture: Picture) -> None:
+        """The first picture of the block from a time on that is wanted for the background of the timeline."""
+        while self._wanted and self._wanted[0] // BLOCK_US < self._block:
+            self._wanted.pop(0)
+        if self._wanted and self._wanted[0] <= picture.clip_us:
+            while self._wanted and self._wanted[0] <= picture.clip_us:
+                self._wanted.pop(0)
+            factor = min(1.0, PICTURE_PX / max(picture.width, picture.height))
+            self._told.pictures.append(
+                (picture.time_us, picture.rgb(round(picture.width * factor), round(picture.height * factor)))
+            )
+
+
+def picture_times(clips: list[dict[str, Any]], clip: Clip) -> list[int]:
+    """Times of the clip at which pictures for the background are wanted: evenly over the time of all clips."""
+    total = sum(one["duration_us"] for one in clips)
+    before = sum(one["duration_us"] for one in clips if one["offset_us"] < clip.offset_us)
+    times = [(2 * number + 1) * total // (2 * PICTURES) - before for number in range(PICTURES)]
+    return [time for time in times if 0 <= time < clip.duration_us]
+
+
+def ahead(pictures: Iterable[Picture]) -> Iterator[Picture]:
+    """The same pictures, some of them decoded ahead by another thread."""
+    iterator = iter(pictures)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, iterator, None) for _ in range(AHEAD))
+        while (picture := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, iterator, None))
+            yield picture
+
+
+def write(work: Work[CctvOptions], item: Item, told: Told, detector: Detector | None) -> dict[str, Any]:
+    count = len(told.time_us)
+    looked = np.array(told.looked, np.uint8)
+    frames = Frames(np.array(told.time_us, np.int64), looked, np.array(told.to_reference, np.float64).reshape(count, 3, 3))
+    found = detections(told)
+    work.store.put(work.out("frames", item["id"]), tables.encode_frames(frames))
+    work.store.put(work.out("detections", item["id"]), tables.encode_detections(found))
+    work.store.put(work.out("background", item["id"]), tables.encode_pictures(told.pictures))
+    registered = int((np.isfinite(frames.to_reference).all(axis=(1, 2)) & (looked == Looked.DETECTED)).sum())
+    return {
+        "frames": count,
+        "skipped": int((looked == Looked.SKIPPED).sum()),
+        "detected": int((looked == Looked.DETECTED).sum()),
+        "still": int((looked == Looked.STILL).sum()),
+        "damaged": int((looked == Looked.DAMAGED).sum()),
+        "boxes": len(found),
+        "pictures": len(told.pictures),
+        "detector_calls": told.calls,
+        "registered": registered,
+        "unregistered": int((looked == Looked.DETECTED).sum()) - registered,
+        "detector": detector.name if detector else "motion",
+        "digest": detector.digest if detector else "",
+        "provider": detector.provider if detector else "none",
+        "confident": work.options.score or (detector.score if detector else 0.4),
+    }
+
+
+def detections(told: Told) -> Detections:
+    found = [one for _, one, _ in told.seen]
+    times = [np.full(len(one), time_us, np.int64) for time_us, one, _ in told.seen]
+    every = Found(
+        np.concatenate([one.label for one in found] or [np.zeros(0, np.uint8)]),
+        np.concatenate([one.score for one in found] or [np.zeros(0, np.float32)]),
+        np.concatenate([one.box for one in found] or [np.zeros((0, 4), np.float32)]),
+    )
+    moving = np.concatenate([one for _, _, one in told.seen] or [np.zeros(0, np.float32)])
+    return Detections(np.concatenate(times or [np.zeros(0, np.int64)]), every.label, every.score, every.box, moving)
+
+
+def _cell(time_us: int, hz: Fraction) -> int:
+    """floor(t * hz), exactly."""
+    return time_us * hz.numerator // (hz.denominator * 1_000_000)
+
+
+def _stabiliser(work: Work[CctvOptions]) -> Stabiliser:
+    """On the first whole picture of the timeline."""
+    clip = Clip.of(min(work.run.facts["clips"], key=lambda one: one["offset_us"]))
+    first = next(picture for picture in decode(work.store, work.run, clip) if not picture.damaged)
+    return Stabiliser(first.gray(*stabilised_size(clip.width, clip.height)), clip.width, clip.height)
