@@ -119,7 +119,7 @@ def test_a_chunk_laid_out_in_another_way_is_coded_again(tmp_path: Path, monkeypa
     def refuse(*_: object) -> None:
         raise laz.Corrupt("another layout")
 
-    monkeypatch.setattr("tilery.workloads.pointcloud.rewrite.split_chunk", refuse)
+    monkeypatch.setattr("tilery.workloads.pointcloud.class_layer.split", refuse)
     assert rewrite_chunks(file, list(file.chunks), data, labels) == spliced
 
 

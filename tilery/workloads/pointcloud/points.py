@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import laspy
 import lazrs
@@ -31,6 +31,7 @@ BATCH_POINTS = 1_000_000
 READ_AHEAD = 8 << 20
 
 Records = NDArray[np.void]
+T = TypeVar("T")
 
 
 def record_dtype(file: LasFile) -> np.dtype[Any]:
@@ -86,22 +87,29 @@ def batches(file: LasFile, shard: Shard, points: int = BATCH_POINTS) -> Iterator
 
 def decode_chunks(file: LasFile, chunks: list[Chunk], data: bytes, fields: int = EVERYTHING) -> NDArray[np.uint8]:
     """The bytes of the records of a run of chunks, from its bytes. Raises `BadInput` naming the first broken chunk."""
-    assert file.laszip is not None
+
+    def decoded(file: LasFile, chunks: list[Chunk], data: bytes) -> NDArray[np.uint8]:
+        assert file.laszip is not None
+        return laz.decode(data, sizes_of(chunks), file.laszip, fields) if chunks else np.zeros(0, np.uint8)
+
+    return named(file, chunks, data, decoded)
+
+
+def named(file: LasFile, chunks: list[Chunk], data: bytes, decode: Callable[[LasFile, list[Chunk], bytes], T]) -> T:
+    """Decode a run of chunks, without those that hold no points. Raises `BadInput` naming the first broken chunk."""
     base = chunks[0].start
     if any(not chunk.points for chunk in chunks):
         chunks = [chunk for chunk in chunks if chunk.points]
         data = b"".join(data[chunk.start - base : chunk.stop - base] for chunk in chunks)
-        if not chunks:
-            return np.zeros(0, np.uint8)
     try:
-        return laz.decode(data, sizes_of(chunks), file.laszip, fields)
+        return decode(file, chunks, data)
     except laz.Corrupt as why:
         broken = chunks[0]
         at = 0
         for chunk in chunks:
             size = chunk.stop - chunk.start
             try:
-                laz.decode(data[at : at + size], sizes_of([chunk]), file.laszip, fields)
+                decode(file, [chunk], data[at : at + size])
             except laz.Corrupt:
                 broken = chunk
                 break

@@ -1,4 +1,4 @@
-"""New labels for a shard: the same points, the same chunks, another classification.
+"""New labels for a shard: the same points, the same chunks, another classification; and proof, before it is let go.
 
 LAS: the classification byte is patched. LAZ of formats 0 to 5: every chunk is coded again at the same boundaries. LAZ of
 formats 6 to 10 is layered: of each chunk only the classification layer is replaced, and every other byte is copied. The
@@ -6,11 +6,14 @@ result is the one that coding the relabelled points in full would give, byte for
 
 Why splicing is exact: a layered chunk is the first point raw | u32 points | u32 bytes of each layer | the layers, each an
 arithmetic code of its own. The contexts of the classification layer are the classification before it and whether a return
-is the only one, kept per scanner channel; no other layer looks at the classification. So the layer is taken from points
-that have the true returns, channel and new classification, and zeros elsewhere.
+is the only one, kept per scanner channel; no other layer looks at the classification.
 
-Peak memory of a default shard: the compressed bytes of a batch (about 1 M points, or one chunk), its decoded records
-(67 MB at the largest format; 30 MB where spliced) and the coder's output: under 250 MB, besides the labels, one byte each.
+Every batch is read back as it is written (read_back.py): a shard that does not hold its labels, or anything else than before,
+is never finished.
+
+Peak memory of a default shard: the compressed bytes of a batch (about 1 M points, or one chunk), twice; where it is coded
+again also its decoded records, thrice (67 MB each at the largest format): under 350 MB, besides the labels and contexts, a byte
+each.
 
 Source: laz-rs 0.12 `las/v3`; LASzip 3.4 `laswriteitemcompressed_v3.cpp`.
 """
@@ -19,8 +22,9 @@ from __future__ import annotations
 
 import struct
 import tempfile
+import zlib
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import BinaryIO
 
 import lazrs
@@ -30,77 +34,85 @@ from numpy.typing import NDArray
 from tilery.outcomes import BadInput
 from tilery.run import Source
 from tilery.store.port import Store
-from tilery.workloads.pointcloud import laz
-from tilery.workloads.pointcloud.las_header import RECORD_SIZES, Chunk, LasFile
-from tilery.workloads.pointcloud.points import (
-    BATCH_POINTS,
-    batches,
-    decode_chunks,
-    iter_records,
-    read_span,
-    sizes_of,
-)
+from tilery.workloads.pointcloud import class_layer, laz, read_back
+from tilery.workloads.pointcloud.class_layer import CHANNEL_BITS, CLASS_BYTE, CLASSIFICATION_LAYER, FLAGS_BYTE
+from tilery.workloads.pointcloud.las_header import Chunk, LasFile
+from tilery.workloads.pointcloud.points import BATCH_POINTS, batches, decode_chunks, iter_records, read_span, sizes_of
 from tilery.workloads.pointcloud.shards import Shard
 
 ChunkSize = tuple[int, int]
 """(points, bytes) of a written chunk."""
 COPY_BYTES = 8 << 20
 Labels = NDArray[np.uint8]
-
-BITS_BYTE = 14
-"""Offset in a record of formats 6 to 10 of the return number and number of returns; the flags follow it."""
-CHANNEL_BITS = 0b0011_0000
-CLASSIFICATION_LAYER = 2
+Contexts = NDArray[np.uint8]
 
 
 def rewrite_shard(
-    store: Store, source: Source, file: LasFile, shard: Shard, labels: Labels, out: BinaryIO
+    store: Store,
+    source: Source,
+    file: LasFile,
+    shard: Shard,
+    labels: Labels,
+    out: BinaryIO,
+    contexts: Contexts | None = None,
 ) -> tuple[ChunkSize, ...]:
     """Write a shard's points with new labels to `out`, without chunk table; returns the written chunks (LAS: none).
 
-    `labels` has shape (shard.count,), in the file's order. Raises `BadInput` for a label that the point format cannot hold
-    (formats 0 to 5 have 5 bits) and for damaged chunks.
+    `labels` has shape (shard.count,), in the file's order; `contexts` (class_layer.py) likewise, if known: then layered chunks
+    are not decoded. Raises `BadInput` for a label that the point format cannot hold (formats 0 to 5 have 5 bits) and for
+    damaged chunks, `read_back.NotTheSame` where what was made does not read back.
     """
     check_labels(file, labels, shard.count)
+    if contexts is not None and contexts.shape != (shard.count,):
+        raise ValueError(f"there must be {shard.count} contexts, not {contexts.shape}")
     if file.laszip is None:
         for first in range(0, shard.count, BATCH_POINTS):
             stop = min(first + BATCH_POINTS, shard.count)
             data = read_span(store, source, shard.start + first * file.point_size, shard.start + stop * file.point_size)
-            out.write(relabelled(file, np.frombuffer(data, np.uint8), labels[first:stop]).tobytes())
+            records = np.frombuffer(data, np.uint8)
+            new = relabelled(file, records, labels[first:stop])
+            read_back.check_records(file, records, new, labels[first:stop])
+            out.write(new.tobytes())
         return ()
     if shard.streamed:
         return _rewrite_stream(store, source, file, shard, labels, out)
+    class_layer.prepare(shard.count if file.laszip.layered else 0)
     written: list[ChunkSize] = []
     for first, batch in batches(file, shard):
-        at = first - shard.first
+        mine = slice(first - shard.first, first - shard.first + sum(chunk.points for chunk in batch))
         data = read_span(store, source, batch[0].start, batch[-1].stop)
-        body, sizes = rewrite_chunks(file, batch, data, labels[at : at + sum(chunk.points for chunk in batch)])
+        body, sizes = rewrite_chunks(file, batch, data, labels[mine], None if contexts is None else contexts[mine])
         out.write(body)
         written += sizes
     return tuple(written)
 
 
-def rewrite_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels) -> tuple[bytes, list[ChunkSize]]:
+def rewrite_chunks(
+    file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels, contexts: Contexts | None = None
+) -> tuple[bytes, list[ChunkSize]]:
     """A run of LAZ chunks with new labels: spliced where the format is layered, else coded again.
 
     A chunk without points (some writers end with one) is copied.
     """
-    body, sizes, base = b"", list[ChunkSize](), chunks[0].start
-    at = 0
+    bodies, sizes, base, at = list[bytes](), list[ChunkSize](), chunks[0].start, 0
     for filled, run in groupby(chunks, key=lambda chunk: chunk.points > 0):
         same = list(run)
         part = data[same[0].start - base : same[-1].stop - base]
-        points = sum(chunk.points for chunk in same)
-        new = _rewrite_filled(file, same, part, labels[at : at + points]) if filled else (part, sizes_of(same))
-        body, sizes, at = body + new[0], sizes + new[1], at + points
-    return body, sizes
+        mine = slice(at, at + sum(chunk.points for chunk in same))
+        known = None if contexts is None else contexts[mine]
+        new = _rewrite_filled(file, same, part, labels[mine], known) if filled else (part, sizes_of(same))
+        bodies.append(new[0])
+        sizes, at = sizes + new[1], mine.stop
+    return b"".join(bodies), sizes
 
 
-def _rewrite_filled(file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels) -> tuple[bytes, list[ChunkSize]]:
+def _rewrite_filled(
+    file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels, contexts: Contexts | None
+) -> tuple[bytes, list[ChunkSize]]:
     assert file.laszip is not None
     if file.laszip.layered:
         try:
-            return splice_chunks(file, chunks, data, labels)
+            return splice_chunks(file, chunks, data, labels, contexts)
         except laz.Corrupt:
             pass  # not laid out as LASzip does; the decoder then says whether it can be read at all
     return encode_chunks(file, chunks, data, labels)
@@ -109,60 +121,45 @@ def _rewrite_filled(file: LasFile, chunks: list[Chunk], data: bytes, labels: Lab
 def encode_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels) -> tuple[bytes, list[ChunkSize]]:
     """Decode a run of chunks, relabel it, and code it again at the same boundaries."""
     assert file.laszip is not None
-    records = relabelled(file, decode_chunks(file, chunks, data), labels)
-    check_codable(file, records)
-    return laz.encode(records, [chunk.points for chunk in chunks], file.laszip)
+    records = decode_chunks(file, chunks, data)
+    new = relabelled(file, records, labels)
+    check_codable(file, new)
+    body, sizes = laz.encode(new, [chunk.points for chunk in chunks], file.laszip)
+    read_back.check_records(file, records, read_back.decoded(file, body, sizes), labels)
+    return body, sizes
 
 
-def splice_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels) -> tuple[bytes, list[ChunkSize]]:
+def splice_chunks(
+    file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels, contexts: Contexts | None = None
+) -> tuple[bytes, list[ChunkSize]]:
     """Replace the classification layer of layered chunks, all else verbatim. Raises `laz.Corrupt` for another layout."""
     assert file.laszip is not None
-    vlr, layers = file.laszip, laz.layer_count(file.laszip)
-    originals = [
-        split_chunk(data[chunk.start - chunks[0].start : chunk.stop - chunks[0].start], vlr.record_size, layers, chunk.points)
-        for chunk in chunks
-    ]
-    donor_vlr = skeleton_vlr(vlr)
-    bare = _skeleton(laz.decode(data, sizes_of(chunks), vlr, laz.XY_AND_RETURNS), vlr.record_size, labels)
-    donor, donor_sizes = laz.encode(bare, [chunk.points for chunk in chunks], donor_vlr)
-
-    parts: list[bytes] = []
+    vlr, layers, counts = file.laszip, laz.layer_count(file.laszip), [chunk.points for chunk in chunks]
+    view, base = memoryview(data), chunks[0].start
+    olds = [view[chunk.start - base : chunk.stop - base] for chunk in chunks]
+    laid = [class_layer.split(old, vlr.record_size, layers, points) for old, points in zip(olds, counts, strict=True)]
+    if contexts is None:
+        contexts = contexts_of_chunks(file, chunks, data)
+    coded = class_layer.encode(labels, contexts, counts, vlr)
+    parts: list[bytes | bytearray | memoryview] = []
     sizes: list[ChunkSize] = []
-    at = 0
-    for (first, layer_sizes, bodies), (points, length) in zip(originals, donor_sizes, strict=True):
-        _, _, donor_bodies = split_chunk(donor[at : at + length], RECORD_SIZES[6], laz.POINT14_LAYERS, points)
-        classification = donor_bodies[CLASSIFICATION_LAYER]
-        head = bytearray(first)
-        head[BITS_BYTE + 2] = donor[at + BITS_BYTE + 2]
-        layer_sizes[CLASSIFICATION_LAYER] = len(classification)
-        bodies[CLASSIFICATION_LAYER] = classification
-        chunk = b"".join((head, struct.pack(f"<I{layers}I", points, *layer_sizes), *bodies))
-        parts.append(chunk)
-        sizes.append((points, len(chunk)))
-        at += length
-    return b"".join(parts), sizes
+    firsts = accumulate(counts, initial=0)
+    for old, (lengths, starts), new, points, first in zip(olds, laid, coded, counts, firsts, strict=False):
+        head = bytearray(old[: starts[0]])
+        head[CLASS_BYTE] = labels[first]
+        struct.pack_into("<I", head, vlr.record_size + 4 + 4 * CLASSIFICATION_LAYER, len(new))
+        begin = starts[CLASSIFICATION_LAYER]
+        parts += [head, old[starts[0] : begin], new, old[begin + lengths[CLASSIFICATION_LAYER] :]]
+        sizes.append((points, len(old) - lengths[CLASSIFICATION_LAYER] + len(new)))
+    body = b"".join(parts)
+    read_back.check_spliced(file, olds, body, sizes, labels, contexts)
+    return body, sizes
 
 
-def split_chunk(chunk: bytes, record_size: int, layers: int, points: int) -> tuple[bytes, list[int], list[bytes]]:
-    """First point, layer sizes and layers of a chunk. Raises `laz.Corrupt` if they do not fill it exactly."""
-    at = record_size + 4 + 4 * layers
-    if len(chunk) < at:
-        raise laz.Corrupt("the chunk is shorter than its own header")
-    number, *sizes = struct.unpack_from(f"<I{layers}I", chunk, record_size)
-    if number != points or at + sum(sizes) != len(chunk):
-        raise laz.Corrupt("the chunk does not hold what its header says")
-    bodies = []
-    for size in sizes:
-        bodies.append(chunk[at : at + size])
-        at += size
-    return chunk[:record_size], sizes, bodies
-
-
-def skeleton_vlr(vlr: laz.LaszipVlr) -> laz.LaszipVlr:
-    """The laszip VLR of bare format 6 points in the same chunks."""
-    head = bytearray(vlr.data[:34])
-    struct.pack_into("<H", head, 32, 1)
-    return laz.parse_vlr(bytes(head) + struct.pack("<HHH", laz.POINT14, RECORD_SIZES[6], 3))
+def contexts_of_chunks(file: LasFile, chunks: list[Chunk], data: bytes) -> Contexts:
+    """The contexts of the points of layered chunks."""
+    rows = decode_chunks(file, chunks, data, laz.XY_AND_RETURNS).reshape(-1, file.point_size)
+    return class_layer.contexts_of(rows[:, class_layer.BITS_BYTE], rows[:, FLAGS_BYTE])
 
 
 def relabelled(file: LasFile, records: NDArray[np.uint8], labels: Labels) -> NDArray[np.uint8]:
@@ -194,21 +191,12 @@ def check_codable(file: LasFile, records: NDArray[np.uint8]) -> None:
     """
     if file.laszip is None or all(item.kind != laz.WAVEPACKET14 for item in file.laszip.items):
         return
-    channels = records.reshape(-1, file.point_size)[:, BITS_BYTE + 1] & CHANNEL_BITS
+    channels = records.reshape(-1, file.point_size)[:, FLAGS_BYTE] & CHANNEL_BITS
     if channels.any():
         raise BadInput(
             f"{file.name} has waveforms of several scanner channels and chunks that must be coded again, which would damage "
             "them. Write it again with a recent laszip, so that its chunks can be found, or drop it uncompressed."
         )
-
-
-def _skeleton(records: NDArray[np.uint8], record_size: int, labels: Labels) -> NDArray[np.uint8]:
-    rows = records.reshape(-1, record_size)
-    bare = np.zeros((len(rows), RECORD_SIZES[6]), np.uint8)
-    bare[:, BITS_BYTE] = rows[:, BITS_BYTE]
-    bare[:, BITS_BYTE + 1] = rows[:, BITS_BYTE + 1] & CHANNEL_BITS
-    bare[:, BITS_BYTE + 2] = labels
-    return bare.reshape(-1)
 
 
 def _rewrite_stream(
@@ -221,10 +209,12 @@ def _rewrite_stream(
     with tempfile.TemporaryFile() as coded:
         encoder = lazrs.LasZipCompressor(coded, lazrs.LazVlr(vlr.data))
         following = iter(counts)
-        left = 0
+        left, sums = 0, list[tuple[int, int]]()
         for first, records in iter_records(store, source, file, shard):
             new = relabelled(file, records.view(np.uint8), labels[first - shard.first :][: len(records)])
             check_codable(file, new)
+            read_back.check_records(file, records.view(np.uint8), new, labels[first - shard.first :][: len(records)])
+            sums.append((len(records), zlib.crc32(new.data)))
             at = 0
             while at < len(records):
                 while not left:
@@ -239,6 +229,7 @@ def _rewrite_stream(
         (table_at,) = struct.unpack("<q", coded.read(8))
         coded.seek(table_at)
         sizes = [size for _, size in laz.parse_chunk_table(coded.read(), vlr, len(counts) + 1)]
+        read_back.check_stream(file, coded, sums)
         filled = [count for count in counts if count]
         stop = 8 + sum(sizes[: len(filled)])  # lazrs ends variable chunks with one that is empty
         coded.seek(8)

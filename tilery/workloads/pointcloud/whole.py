@@ -44,7 +44,8 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
             continue
         labels[members[owned]] = mine.labels[owned]
         counts.append(mine.statistics(part))
-        tiles.append(layers.write(work, tile, frame, part, mine.labels))
+        undecided = layers.Undecided(mine.otherwise, mine.numbers)
+        tiles.append(layers.write(work, tile, frame, part, mine.labels, undecided))
         waiting = np.flatnonzero(mine.numbers)
         unsure.append((tile_id(tile), members[waiting], mine.numbers[waiting], mine.otherwise[waiting]))
         found += mine.open
@@ -56,9 +57,9 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     done = []
     start = 0
     for item in items:
-        mine = slice(start, start + item["count"])
-        done.append(Done(item, write_shard(work, item, labels[mine], contexts[mine])))
-        start = mine.stop
+        to = slice(start, start + item["count"])
+        done.append(Done(item, write_shard(work, item, labels[to], contexts[to])))
+        start = to.stop
     refusals = regions.joined([*refused, all_tiles.refused])
     summary = {"statistics": all_tiles.statistics, "tiles": tiles, "refused": refusals}
     return [*done, Done({"id": SUMMARY, "work": 1}, summary)]

@@ -1,0 +1,253 @@
+"""Single layers of layered LAZ chunks (point formats 6 to 10): positions decoded to columns, classification coded and decoded.
+
+Two ways lead to the same bytes. Compiled kernels (laz_kernels.py) touch the layers that are asked for and no other; they cost
+half a second to load. lazrs codes whole points, and serves small shards and machines without numba.
+
+What the coder of classes must know of a point beside the class is its *context*: whether it is the only return of its pulse,
+and its scanner channel, in one byte (laz_kernels.py). The tile stage has it for nothing and keeps it for the finish stage, as
+bit planes, so that the finish stage decodes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import struct
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.workloads.pointcloud import laz
+
+KERNELS = "tilery.workloads.pointcloud.laz_kernels"
+LEAST_POINTS = 2_000_000
+"""Fewer points than this do not pay for loading the kernels (half a second)."""
+THREADS = min(16, os.cpu_count() or 1)
+
+RECORD = 30
+"""Bytes of a record of point format 6, with which records of the other layered formats begin."""
+BITS_BYTE, FLAGS_BYTE, CLASS_BYTE = 14, 15, 16
+ONLY_RETURN = 1
+CHANNEL_SHIFT = 1
+CHANNEL_BITS = 0b0011_0000
+CLASSIFICATION_LAYER = 2
+
+Bytes = NDArray[np.uint8]
+ChunkSize = tuple[int, int]
+"""(points, bytes)."""
+T, R = TypeVar("T"), TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Columns of a run of chunks, all of the same length: stored integers, not yet scaled."""
+
+    x: NDArray[np.int32]
+    y: NDArray[np.int32]
+    z: NDArray[np.int32]
+    returns: Bytes
+    """Return number in the low four bits, number of returns in the high four."""
+    contexts: Bytes
+    classes: Bytes
+
+
+def prepare(points: int) -> None:
+    """Load the kernels if so many points pay for it, and if there is numba."""
+    if points >= LEAST_POINTS and not compiled() and importlib.util.find_spec("numba") is not None:
+        importlib.import_module(KERNELS)
+
+
+def compiled() -> bool:
+    """Whether the kernels are at hand."""
+    return KERNELS in sys.modules
+
+
+def contexts_of(bits: Bytes, flags: Bytes) -> Bytes:
+    """The contexts of points, from their byte of returns and their byte of flags."""
+    only = ((bits & 15) == 1) & (bits < 32)
+    return only.astype(np.uint8) | (((flags & CHANNEL_BITS) >> 4) << CHANNEL_SHIFT).astype(np.uint8)
+
+
+def pack(contexts: Bytes) -> bytes:
+    """Contexts as bit planes: one, or three where there are several scanner channels."""
+    planes = 3 if contexts.max(initial=0) > ONLY_RETURN else 1
+    return bytes([planes]) + b"".join(np.packbits((contexts >> plane) & 1).tobytes() for plane in range(planes))
+
+
+def unpack(data: bytes, count: int) -> Bytes:
+    """The inverse of `pack`. Raises `ValueError` for bytes that do not hold `count` contexts."""
+    size = (count + 7) // 8
+    if not data or data[0] not in (1, 3) or len(data) != 1 + data[0] * size:
+        raise ValueError(f"{len(data)} bytes are not the contexts of {count} points")
+    contexts = np.zeros(count, np.uint8)
+    for plane in range(data[0]):
+        contexts |= np.unpackbits(np.frombuffer(data, np.uint8, size, 1 + plane * size), count=count) << plane
+    return contexts
+
+
+def split(chunk: bytes | memoryview, record_size: int, layers: int, points: int) -> tuple[list[int], list[int]]:
+    """Sizes of a chunk's layers, and where each starts. Raises `laz.Corrupt` if they do not fill the chunk exactly."""
+    at = record_size + 4 + 4 * layers
+    if len(chunk) < at:
+        raise laz.Corrupt("the chunk is shorter than its own header")
+    number, *sizes = struct.unpack_from(f"<I{layers}I", chunk, record_size)
+    if number != points or at + sum(sizes) != len(chunk):
+        raise laz.Corrupt("the chunk does not hold what its header says")
+    return sizes, list(accumulate(sizes[:-1], initial=at))
+
+
+def decode_places(data: bytes, chunks: Sequence[ChunkSize], vlr: laz.LaszipVlr) -> Places:
+    """Decode positions, returns, contexts and classes of a run of layered chunks, by the kernels. Raises `laz.Corrupt`."""
+    count = sum(points for points, _ in chunks)
+    x, y, z = (np.empty(count, np.int32) for _ in range(3))
+    returns, contexts, classes = (np.empty(count, np.uint8) for _ in range(3))
+    layers, view, held = laz.layer_count(vlr), memoryview(data), np.frombuffer(data, np.uint8)
+
+    def one(place: tuple[int, int, int, int]) -> None:
+        at, size, first, points = place
+        sizes, starts = split(view[at : at + size], vlr.record_size, layers, points)
+        starts = [at + start for start in starts]
+        begin = [*struct.unpack_from("<iii", data, at), data[at + BITS_BYTE], data[at + FLAGS_BYTE]]
+        to = slice(first, first + points)
+        stops = (starts[1], starts[2])
+        kernels, space = _kernels(), _workspace()
+        columns = (x[to], y[to], z[to], returns[to], contexts[to])
+        good = kernels.decode_points(held, starts[0], *stops, np.array(begin, np.int64), space.points(), *columns)
+        layer = held[starts[2] : starts[2] + sizes[2]]
+        good &= kernels.decode_classes(layer, data[at + CLASS_BYTE], contexts[to], space.decoder(), classes[to])
+        if not good:
+            raise laz.Corrupt("a layer ends before its points do")
+
+    _each(one, _places(chunks))
+    return Places(x, y, z, returns, contexts, classes)
+
+
+def encode(labels: Bytes, contexts: Bytes, counts: Sequence[int], vlr: laz.LaszipVlr) -> list[bytes]:
+    """The classification layers of chunks of `counts` points, none 0: as lazrs and LASzip write them."""
+    if not compiled():
+        return _encoded_by_lazrs(labels, contexts, counts, vlr)
+    kernels = _kernels()
+
+    def one(place: tuple[int, int, int, int]) -> bytes:
+        _, _, first, points = place
+        out = np.empty(2 * points + 16, np.uint8)
+        to = slice(first, first + points)
+        size = kernels.encode_classes(labels[to], contexts[to], _workspace().encoder(), out)
+        return out[:size].tobytes()
+
+    return _each(one, _places([(count, 0) for count in counts]))
+
+
+def decode(layers: Sequence[bytes], firsts: Sequence[int], contexts: Bytes, counts: Sequence[int]) -> Bytes:
+    """The classes of chunks from their classification layers and the classes of their first points, by the kernels.
+
+    Raises `laz.Corrupt` where a layer is cut off.
+    """
+    kernels, classes = _kernels(), np.empty(sum(counts), np.uint8)
+
+    def one(place: tuple[int, int, int, int]) -> None:
+        number, _, first, points = place
+        to = slice(first, first + points)
+        layer = np.frombuffer(layers[number], np.uint8)
+        if not kernels.decode_classes(layer, firsts[number], contexts[to], _workspace().decoder(), classes[to]):
+            raise laz.Corrupt("a classification layer ends before its points do")
+
+    starts = accumulate(counts, initial=0)
+    _each(one, [(number, 0, first, count) for number, (first, count) in enumerate(zip(starts, counts, strict=False))])
+    return classes
+
+
+def _places(chunks: Sequence[ChunkSize]) -> list[tuple[int, int, int, int]]:
+    """(first byte, bytes, first point, points) of each chunk."""
+    at = accumulate((size for _, size in chunks), initial=0)
+    first = accumulate((points for points, _ in chunks), initial=0)
+    return [(a, size, b, points) for a, b, (points, size) in zip(at, first, chunks, strict=False)]
+
+
+def _each(work: Callable[[T], R], items: list[T]) -> list[R]:
+    """Work on all items, on all cores where there are several: the kernels do not hold the interpreter's lock."""
+    if len(items) < 2 or THREADS < 2:
+        return [work(item) for item in items]
+    if not _POOL:
+        _POOL.append(ThreadPoolExecutor(THREADS))
+    return list(_POOL[0].map(work, items))
+
+
+def _encoded_by_lazrs(labels: Bytes, contexts: Bytes, counts: Sequence[int], vlr: laz.LaszipVlr) -> list[bytes]:
+    """Layers of points of format 6 that have true classes and contexts, and zeros elsewhere."""
+    bare = np.zeros((len(labels), RECORD), np.uint8)
+    bare[:, BITS_BYTE] = np.where(contexts & ONLY_RETURN, 0x11, 0x21)
+    bare[:, FLAGS_BYTE] = (contexts >> CHANNEL_SHIFT) << 4
+    bare[:, CLASS_BYTE] = labels
+    coded, sizes = laz.encode(bare.reshape(-1), counts, bare_vlr(vlr))
+    layers, at = [], 0
+    for points, size in sizes:
+        chunk = coded[at : at + size]
+        lengths, starts = split(chunk, RECORD, laz.POINT14_LAYERS, points)
+        begin = starts[CLASSIFICATION_LAYER]
+        layers.append(chunk[begin : begin + lengths[CLASSIFICATION_LAYER]])
+        at += size
+    return layers
+
+
+def bare_vlr(vlr: laz.LaszipVlr) -> laz.LaszipVlr:
+    """The laszip VLR of points of format 6 without more, in the same chunks."""
+    head = bytearray(vlr.data[:34])
+    struct.pack_into("<H", head, 32, 1)
+    return laz.parse_vlr(bytes(head) + struct.pack("<HHH", laz.POINT14, RECORD, 3))
+
+
+def _kernels() -> Any:
+    from tilery.workloads.pointcloud import laz_kernels
+
+    return laz_kernels
+
+
+class _Workspace(threading.local):
+    """A thread's models, made ready for each chunk by their heads alone."""
+
+    def __init__(self) -> None:
+        kernels = _kernels()
+        one = kernels.models_of(kernels.point_symbols(), 3)
+        every = np.stack([one] * kernels.CHANNELS)
+        self.heads = kernels.POINT_MODELS * kernels.HEAD
+        self.width, self.bits = len(one), 3 * kernels.BIT
+        for channel, row in enumerate(every):
+            heads = row[: self.heads].reshape(-1, kernels.HEAD)
+            heads[:, [kernels.AT, kernels.TABLE_AT]] += channel * self.width
+        self.every, self.fresh_points = every, every.copy()
+        symbols = [kernels.CLASSES] * (kernels.CHANNELS * kernels.CLASS_MODELS)
+        self.fresh_heads = len(symbols) * kernels.HEAD
+        self.encodes, self.decodes = kernels.models_of(symbols, tables=False), kernels.models_of(symbols)
+        self.fresh_encodes, self.fresh_decodes = (each[: self.fresh_heads].copy() for each in (self.encodes, self.decodes))
+
+    def points(self) -> NDArray[np.uint32]:
+        self.every[:, : self.heads] = self.fresh_points[:, : self.heads]
+        self.every[:, -self.bits :] = self.fresh_points[:, -self.bits :]
+        return self.every.reshape(-1)
+
+    def encoder(self) -> NDArray[np.uint32]:
+        self.encodes[: self.fresh_heads] = self.fresh_encodes
+        return self.encodes
+
+    def decoder(self) -> NDArray[np.uint32]:
+        self.decodes[: self.fresh_heads] = self.fresh_decodes
+        return self.decodes
+
+
+_POOL: list[ThreadPoolExecutor] = []
+_SPACE: list[_Workspace] = []
+
+
+def _workspace() -> _Workspace:
+    if not _SPACE:
+        _SPACE.append(_Workspace())
+    return _SPACE[0]
