@@ -34,8 +34,8 @@ def write(folder: Path, tiles: Layers, sheet: Sheet, z_unit_m: float, reach: int
     Voids are filled between known cells within `reach` cells. The canopy is surface less terrain where both are known, never
     less than 0.
     """
-    ground = Filled(lambda number: tiles.read(layers.GROUND, number), tiles.windows, reach)
-    top = Filled(lambda number: tiles.read(layers.TOP, number), tiles.windows, reach)
+    ground = Filled(lambda number: tiles.read(layers.GROUND, number), tiles.windows, tiles.near, reach)
+    top = Filled(lambda number: tiles.read(layers.TOP, number), tiles.windows, tiles.near, reach)
     files = {name: folder / f"{name}.tif" for name in (DTM, DSM, CHM) if name in names}
     measured = 0
     with ExitStack() as stack:

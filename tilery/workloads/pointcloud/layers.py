@@ -22,7 +22,7 @@ from tilery.workload import Work
 from tilery.workloads.pointcloud import surface
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import VOID, TileIndex, Window, tile_id
+from tilery.workloads.pointcloud.grid import VOID, TileIndex, Window, bounds, tile_id
 from tilery.workloads.pointcloud.options import PointCloudOptions
 
 GROUND, TOP, COUNT, INTENSITY = "ground", "top", "count", "intensity"
@@ -78,8 +78,9 @@ def write(
     """Write the layers of a tile from the points that it owns (label not 0); returns where they are, as `place` does."""
     key = work.out("layers", tile_id(tile))
     window = surface.in_cells(frame.grid, tile, frame.resolution_mm)
-    names = wanted(work.options.products)
-    if names:
+    names, owned = wanted(work.options.products), labels != 0
+    if names and owned.any():
+        window = window.overlap(bounds(points.x[owned], points.y[owned], frame.resolution_mm))
         for name, values in of_points(points, labels, window, frame.resolution_mm, names, undecided).items():
             work.store.put(f"{key}/{name}", encode(window, values))
     return place(key, tile, frame)
@@ -241,47 +242,49 @@ def decode(data: bytes, name: str) -> tuple[Window, NDArray[Any]]:
     raise Incomplete(f"{name}: this intermediate object is damaged or cut off; redo the run from the stage process")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One tile of the summary: the key below which its layers are, and its window."""
-
-    key: str
-    window: Window
-
-
 class Layers:
-    """The layers of all tiles of a run, read one by one; the last few stay in memory."""
+    """The layers of all tiles of a run within its extent, read one by one; the last few stay in memory."""
 
     def __init__(
-        self, store: Store, tiles: Sequence[dict[str, Any]], refused: Mapping[str, Sequence[int]] | None = None
+        self,
+        store: Store,
+        tiles: Sequence[dict[str, Any]],
+        extent: Window,
+        refused: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         """`tiles` as `place` gives them; `refused`: by tile id, the numbers of the regions that are refused."""
         self._store, self._refused = store, refused or {}
-        self.places = sorted(
-            (Place(str(tile["key"]), Window(*tile["window"])) for tile in tiles),
-            key=lambda place: (place.window.y0, place.window.x0),
+        places = sorted(
+            ((str(tile["key"]), Window(*tile["window"])) for tile in tiles), key=lambda place: (place[1].y0, place[1].x0)
         )
-        self.windows = [place.window for place in self.places]
-        self._near = surface.Neighbours(self.windows, 0)
+        self._keys = [key for key, _ in places]
+        self.near = surface.Neighbours([window for _, window in places])
+        self.windows = [window.overlap(extent) for _, window in places]
+        """The cells of each tile that lie in the extent."""
         self._kept: OrderedDict[str, NDArray[Any]] = OrderedDict()
 
     def read(self, name: str, number: int) -> NDArray[Any]:
-        """The values of a layer of the tile with this number."""
-        key = f"{self.places[number].key}/{name}"
+        """The values of a layer in the window of the tile with this number."""
+        key = f"{self._keys[number]}/{name}"
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        self._kept[key] = values = self._final(key, name, self.places[number].key)
+        self._kept[key] = values = self._read(key, name, self._keys[number], self.windows[number])
         while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES:
             self._kept.popitem(last=False)
         return values
 
-    def _final(self, key: str, name: str, tile: str) -> NDArray[Any]:
-        values = decode(self._store.get(key), key)[1]
+    def _read(self, key: str, name: str, tile: str, wanted: Window) -> NDArray[Any]:
+        window, values = decode(self._store.get(key), key)
         refused = self._refused.get(tile.rsplit("/", 1)[-1], ())
-        if name not in (BUILDING, CLASSES) or not refused or self._store.head(f"{tile}/{OPEN}") is None:
+        if name in (BUILDING, CLASSES) and refused and self._store.head(f"{tile}/{OPEN}") is not None:
+            values = decide(values, name, decode(self._store.get(f"{tile}/{OPEN}"), f"{tile}/{OPEN}")[1], refused)
+        if window == wanted:
             return values
-        return decide(values, name, decode(self._store.get(f"{tile}/{OPEN}"), f"{tile}/{OPEN}")[1], refused)
+        whole = np.full((*values.shape[:-2], *wanted.shape), VOID if name in (GROUND, TOP) else 0, values.dtype)
+        part = window.overlap(wanted)
+        whole[(..., *part.inside(wanted))] = values[(..., *part.inside(window))]
+        return whole
 
     def each(self, name: str) -> Iterator[tuple[Window, NDArray[Any]]]:
         """Window and values of a layer, tile by tile."""
@@ -291,7 +294,7 @@ class Layers:
     def window(self, name: str, window: Window, outside: int) -> NDArray[Any]:
         """The values of a layer of one band in any window of cells; `outside` where there is no tile."""
         values: NDArray[Any] | None = None
-        for number in self._near.touching(window):
+        for number in self.near.touching(window):
             tile = self.read(name, number)
             if values is None:
                 values = np.full(window.shape, outside, tile.dtype)

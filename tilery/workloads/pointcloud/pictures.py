@@ -51,16 +51,16 @@ class ClassPicture:
         return np.where(gap <= NEAR, best[tuple(nearest)], 0).astype(np.uint8)[::-1]
 
 
-def paint(classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade: NDArray[np.float64] | None) -> bytes:
+def paint(classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade: NDArray[np.float32] | None) -> bytes:
     """A PNG of classes in their colours (`#rrggbb`), lit by `shade` (0 to 1, any shape); transparent where there is none."""
-    palette = np.zeros((256, 3))
+    palette = np.zeros((256, 3), np.float32)
     for label in range(256):
         text = colours.get(label, other)
         palette[label] = [int(text[place : place + 2], 16) for place in (1, 3, 5)]
-    picture = palette[classes]
+    picture: NDArray[np.float32] = palette[classes]
     if shade is not None:
-        lit = Image.fromarray(shade.astype(np.float32)).resize((classes.shape[1], classes.shape[0]), Image.Resampling.BILINEAR)
-        picture = picture * (0.35 + 0.92 * np.asarray(lit)[..., None])
+        lit = Image.fromarray(shade).resize((classes.shape[1], classes.shape[0]), Image.Resampling.BILINEAR)
+        picture *= 0.35 + 0.92 * np.asarray(lit)[..., None]
     alpha = np.where(classes > 0, 255, 0)[..., None]
     return png(np.concatenate([np.clip(picture, 0, 255), alpha], axis=-1).astype(np.uint8))
 
@@ -68,7 +68,7 @@ def paint(classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """The bytes of a PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

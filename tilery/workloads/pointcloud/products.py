@@ -87,7 +87,7 @@ class _Making:
 
     @cached_property
     def tiles(self) -> Layers:
-        return Layers(self.publication.work.store, self.summary["tiles"], self.summary.get("refused"))
+        return Layers(self.publication.work.store, self.summary["tiles"], self.sheet.extent, self.summary.get("refused"))
 
     @cached_property
     def sheet(self) -> Sheet:
@@ -238,7 +238,10 @@ def _stitched(publication: Publication[PointCloudOptions], number: int, shards: 
     path = f"classified/{source.name}"
     segments = segments_of(store, source, read_las(store, source), shards)
     store.compose(publication.key(path), segments)
-    return publication.product("classified", path, source.name)
+    product = publication.product("classified", path, source.name)
+    written = Source(name=path, key=publication.key(path), size=product.bytes, version="")
+    check_stitched(store, source, written, [chunk for shard in shards for chunk in shard.chunks])
+    return product
 
 
 def _extent(statistics: dict[str, Any], cell_mm: int) -> Window:

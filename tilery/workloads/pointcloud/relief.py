@@ -11,33 +11,38 @@ import rasterio
 from PIL import Image
 from rasterio.enums import Resampling
 
+Heights = npt.NDArray[np.float32]
 
-def hillshade(
-    heights: npt.NDArray[np.float32], cell: float, z_factor: float = 1.0, azimuth: float = 315.0, altitude: float = 45.0
-) -> npt.NDArray[np.float32]:
-    """Shade (0 dark to 1 lit) of heights (row 0 in the north; NaN is void), slopes after Horn, Proc. IEEE 69 (1981).
 
-    `cell` is in the horizontal unit; `z_factor` is horizontal units per vertical unit; angles in degrees.
+def slopes(heights: Heights, cell: float, z_factor: float = 1.0) -> tuple[Heights, Heights]:
+    """Rise to the east and to the north of heights (row 0 in the north; NaN is void), after Horn, Proc. IEEE 69 (1981).
+
+    `cell` is in the horizontal unit; `z_factor` is horizontal units per vertical unit.
     """
-    z = np.pad(heights.astype(np.float64) * z_factor, 1, mode="edge")
-    west = z[:-2, :-2] + 2 * z[1:-1, :-2] + z[2:, :-2]
-    east = z[:-2, 2:] + 2 * z[1:-1, 2:] + z[2:, 2:]
-    north = z[:-2, :-2] + 2 * z[:-2, 1:-1] + z[:-2, 2:]
-    south = z[2:, :-2] + 2 * z[2:, 1:-1] + z[2:, 2:]
-    to_east, to_north = (east - west) / (8 * cell), (north - south) / (8 * cell)
+    level = np.nanmean(heights) if np.isfinite(heights).any() else 0.0
+    z = np.pad((heights - np.float32(level)) * np.float32(z_factor), 1, mode="edge")
+    along, across = z[:, :-2] + 2 * z[:, 1:-1] + z[:, 2:], z[:-2] + 2 * z[1:-1] + z[2:]
+    scale = np.float32(1 / (8 * cell))
+    return (across[:, 2:] - across[:, :-2]) * scale, (along[:-2] - along[2:]) * scale
+
+
+def hillshade(to_east: Heights, to_north: Heights, azimuth: float = 315.0, altitude: float = 45.0) -> Heights:
+    """Shade (0 dark to 1 lit) of slopes by a sun at these angles (degrees)."""
     sun, up = math.radians(azimuth), math.radians(altitude)
-    toward = to_east * math.sin(sun) + to_north * math.cos(sun)
-    lit = (math.sin(up) - math.cos(up) * toward) / np.sqrt(1 + to_east**2 + to_north**2)
-    return np.clip(lit, 0, 1).astype(np.float32)
+    east, north = np.float32(math.sin(sun) * math.cos(up)), np.float32(math.cos(sun) * math.cos(up))
+    lit = (np.float32(math.sin(up)) - to_east * east - to_north * north) / np.sqrt(1 + to_east**2 + to_north**2)
+    shade: Heights = np.clip(lit, 0, 1)
+    return shade
 
 
 _TINTS = np.array(
     [[74, 126, 104], [134, 168, 116], [206, 204, 148], [214, 178, 124], [178, 134, 104], [222, 212, 204]], dtype=np.float64
 )
 """Low to high: meadow green over straw to rock."""
+TINT_STEPS = 1024
 
 
-def read_heights(cog: Path, longest: int) -> tuple[npt.NDArray[np.float32], float]:
+def read_heights(cog: Path, longest: int) -> tuple[Heights, float]:
     """Heights (NaN is void, row 0 in the north) of a model with at most `longest` cells a side, and the side of a cell."""
     with rasterio.open(cog) as raster:
         shrink = max(1.0, max(raster.width, raster.height) / longest)
@@ -47,11 +52,14 @@ def read_heights(cog: Path, longest: int) -> tuple[npt.NDArray[np.float32], floa
     return np.ma.filled(band.astype(np.float32), np.nan), cell
 
 
-def shade(heights: npt.NDArray[np.float32], cell: float, z_factor: float = 1.0) -> npt.NDArray[np.float64]:
+def shade(heights: Heights, cell: float, z_factor: float = 1.0) -> Heights:
     """Four-way shading (0 dark to 1 lit) with the sun in the north-west; voids and their edges are lit as level ground."""
     suns = [(315.0, 0.55), (270.0, 0.15), (360.0, 0.15), (225.0, 0.15)]
-    lit = np.sum([weight * hillshade(heights, cell, z_factor, azimuth) for azimuth, weight in suns], axis=0)
-    return np.where(np.isfinite(lit), lit, math.sin(math.radians(45)))
+    to_east, to_north = slopes(heights, cell, z_factor)
+    lit = np.sum([np.float32(weight) * hillshade(to_east, to_north, azimuth) for azimuth, weight in suns], axis=0)
+    lit[~np.isfinite(lit)] = math.sin(math.radians(45))
+    shade: Heights = lit
+    return shade
 
 
 def write_hillshade(cog: Path, picture: Path, z_factor: float = 1.0, longest: int = 4096) -> None:
@@ -62,9 +70,11 @@ def write_hillshade(cog: Path, picture: Path, z_factor: float = 1.0, longest: in
         Image.fromarray(np.zeros((*heights.shape, 4), dtype=np.uint8)).save(picture)
         return
     low, high = np.percentile(heights[known], (1, 99))
-    place = np.clip((np.where(known, heights, low) - low) / max(high - low, 1e-6), 0, 1) * (len(_TINTS) - 1)
-    stops = np.arange(len(_TINTS))
-    tint = np.stack([np.interp(place, stops, _TINTS[:, band]) for band in range(3)], axis=-1)
-    lit = tint * (0.25 + 1.06 * shade(heights, cell, z_factor)[..., None])
-    alpha = np.where(known, 255, 0)[..., None]
-    Image.fromarray(np.concatenate([np.clip(lit, 0, 255), alpha], axis=-1).astype(np.uint8)).save(picture)
+    steps = (np.where(known, heights, low) - low) / max(high - low, 1e-6) * (TINT_STEPS - 1)
+    stops = np.linspace(0, len(_TINTS) - 1, TINT_STEPS)
+    palette = np.stack([np.interp(stops, np.arange(len(_TINTS)), band) for band in _TINTS.T], axis=1).astype(np.float32)
+    tint = palette[np.clip(steps, 0, TINT_STEPS - 1).astype(np.int16)]
+    pixels = np.zeros((*heights.shape, 4), np.uint8)
+    pixels[..., :3] = np.clip(tint * (0.25 + 1.06 * shade(heights, cell, z_factor))[..., None], 0, 255)
+    pixels[..., 3] = np.where(known, 255, 0)
+    Image.fromarray(pixels).save(picture)

@@ -38,19 +38,20 @@ class Filled:
     """A surface kept tile by tile, its voids filled from what is known within `reach` cells, also across tile borders.
 
     `read` gives the heights (int32 mm, `VOID` where unknown, row 0 in the south) of the tile with a number, `windows` the cells
-    of each. A cell gets the same height as in one window of everything.
+    of each, `near` which tiles are where. A cell gets the same height as in one window of everything.
     """
 
-    def __init__(self, read: Callable[[int], NDArray[np.int32]], windows: Sequence[Window], reach: int) -> None:
-        self._read, self._windows, self._reach = read, windows, reach
-        self._near = Neighbours(windows, reach)
+    def __init__(
+        self, read: Callable[[int], NDArray[np.int32]], windows: Sequence[Window], near: Neighbours, reach: int
+    ) -> None:
+        self._read, self._windows, self._near, self._reach = read, windows, near, reach
 
     def tile(self, number: int) -> NDArray[np.int32]:
         """The heights (int32 mm) of a tile, `VOID` where there is nothing to fill from."""
         window = self._windows[number]
         wide = window.grow(self._reach)
         mean = np.full(wide.shape, VOID, np.int32)
-        for other in self._near.of(number):
+        for other in self._near.touching(wide):
             part = self._windows[other].overlap(wide)
             mean[part.inside(wide)] = self._read(other)[part.inside(self._windows[other])]
         heights = np.full(window.shape, VOID, np.int32)
@@ -71,26 +72,14 @@ def known(mean_mm: NDArray[np.int32], window: Window) -> Window | None:
 
 
 class Neighbours:
-    """Which tiles of equal size lie within `reach` cells of each other, without comparing all with all."""
+    """Which of many tiles of equal size lie where, without comparing all with all."""
 
-    def __init__(self, windows: Sequence[Window], reach: int) -> None:
-        self._windows = windows
+    def __init__(self, windows: Sequence[Window]) -> None:
         self._side = windows[0].width if windows else 1
-        self._steps = -(-reach // self._side) if reach else 0
-        self._at = {self._place(window): number for number, window in enumerate(windows)}
+        self._at = {(window.x0 // self._side, window.y0 // self._side): number for number, window in enumerate(windows)}
 
     def touching(self, window: Window) -> list[int]:
         """The tiles that share cells with a window."""
         columns = range(window.x0 // self._side, (window.x0 + window.width - 1) // self._side + 1)
         rows = range(window.y0 // self._side, (window.y0 + window.height - 1) // self._side + 1)
         return [self._at[column, row] for row in rows for column in columns if (column, row) in self._at]
-
-    def of(self, number: int) -> list[int]:
-        """The tile itself and those near it."""
-        column, row = self._place(self._windows[number])
-        steps = range(-self._steps, self._steps + 1)
-        places = ((column + dx, row + dy) for dy in steps for dx in steps)
-        return [self._at[place] for place in places if place in self._at]
-
-    def _place(self, window: Window) -> tuple[int, int]:
-        return window.x0 // self._side, window.y0 // self._side
