@@ -43,7 +43,8 @@ CLASSIFICATION_LAYER = 2
 Bytes = NDArray[np.uint8]
 ChunkSize = tuple[int, int]
 """(points, bytes)."""
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def compiled() -> bool:
 def contexts_of(bits: Bytes, flags: Bytes) -> Bytes:
     """The contexts of points, from their byte of returns and their byte of flags."""
     only = ((bits & 15) == 1) & (bits < 32)
-    return only.astype(np.uint8) | (((flags & CHANNEL_BITS) >> 4) << CHANNEL_SHIFT).astype(np.uint8)
+    contexts: Bytes = only.astype(np.uint8) | (((flags & CHANNEL_BITS) >> 4) << CHANNEL_SHIFT).astype(np.uint8)
+    return contexts
 
 
 def pack(contexts: Bytes) -> bytes:
@@ -226,6 +228,8 @@ class _Workspace(threading.local):
         self.every, self.fresh_points = every, every.copy()
         symbols = [kernels.CLASSES] * (kernels.CHANNELS * kernels.CLASS_MODELS)
         self.fresh_heads = len(symbols) * kernels.HEAD
+        self.encodes: NDArray[np.uint32]
+        self.decodes: NDArray[np.uint32]
         self.encodes, self.decodes = kernels.models_of(symbols, tables=False), kernels.models_of(symbols)
         self.fresh_encodes, self.fresh_decodes = (each[: self.fresh_heads].copy() for each in (self.encodes, self.decodes))
 

@@ -130,7 +130,7 @@ def renew_model(state: Any, model: int) -> None:
     """New probabilities from the counts, which are halved now and then so that old symbols weigh less."""
     first, symbols = np.int64(state[model + AT]), np.int64(state[model + SYMBOLS])
     shift = np.int64(state[model + TABLE_SHIFT])
-    total = np.int64(state[model + TOTAL]) + np.int64(state[model + CYCLE])
+    total: Any = np.int64(state[model + TOTAL]) + np.int64(state[model + CYCLE])
     if total > 1 << SHIFT:
         total = 0
         for at in range(first, first + symbols):
@@ -138,8 +138,8 @@ def renew_model(state: Any, model: int) -> None:
             state[at] = half << 16
             total += half
     state[model + TOTAL] = total
-    scale = 0x8000_0000 // total
-    seen = 0
+    scale: Any = 0x8000_0000 // total
+    seen: Any = 0
     for at in range(first, first + symbols):
         count = np.int64(state[at]) >> 16
         state[at] = (count << 16) | ((scale * seen) >> (31 - SHIFT))
@@ -302,7 +302,7 @@ def decode(data: Any, at: int, stop: int, value: Any, length: Any, state: Any, m
     shift = np.int64(state[model + TABLE_SHIFT])
     whole = length
     length = np.uint32(length >> np.uint32(SHIFT))
-    wanted = min(np.int64(np.uint32(value // length)), (1 << SHIFT) - 1)
+    wanted: Any = min(np.int64(np.uint32(value // length)), (1 << SHIFT) - 1)
     entry = np.int64(state[model + TABLE_AT]) + (wanted >> shift)
     symbol, most = np.int64(state[entry]), np.int64(state[entry + 1])
     while symbol < most and np.int64(state[first + symbol + 1] & SHARE) <= wanted:
