@@ -1,0 +1,173 @@
+"""The finish verb: a segment of the video with boxes, paths, lines and counts. `products` joins the segments."""
+
+from __future__ import annotations
+
+import io
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tilery.workload import Item, Work
+from tilery.workloads.cctv import blur, film, marks, tables
+from tilery.workloads.cctv.clips import BLOCK_US, Clip
+from tilery.workloads.cctv.decode import decode
+from tilery.workloads.cctv.frames import Frames
+from tilery.workloads.cctv.labels import LABELS
+from tilery.workloads.cctv.options import CctvOptions
+from tilery.workloads.cctv.stabilise import apply, fill_gaps
+from tilery.workloads.cctv.tracks import State, Tracks, dense
+
+TRAIL_US = 2_000_000
+"""How much of a track's path is drawn."""
+Rgb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is drawn into every frame of a segment."""
+
+    tracks: Tracks
+    """In every frame, with `TRAIL_US` before the segment."""
+    found: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]
+    """Times, boxes and labels of all detections around the segment: what is blurred."""
+    lines: Mapping[str, Sequence[Sequence[float]]]
+    zones: Mapping[str, Sequence[Sequence[float]]]
+    crossed: Mapping[str, Sequence[int]]
+    """Line -> times (us) of its crossings, ascending."""
+    hidden: Sequence[str]
+
+
+def finish(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
+    """Write `film/ID.mp4`; the value says how many frames it has, which is how many the segment has."""
+    clip = Clip.of(work.run.facts["clips"][item["clip"]])
+    frames = tables.decode_frames(work.store.get(work.key("process", "frames", item["id"])))
+    scene = _scene(work, frames)
+    matrices = fill_gaps(frames.time_us, frames.to_reference)
+    width, height = film.size(clip.width, clip.height)
+    path = work.scratch / "film.mp4"
+    last: Rgb | None = None
+    block = -1
+    with film.Film(path, width, height) as made:
+        pictures = decode(work.store, work.run, clip, item["start_us"], item["stop_us"], item["decode_from"])
+        for number, picture in enumerate(pictures):
+            if picture.clip_us // BLOCK_US != block:
+                block, last = picture.clip_us // BLOCK_US, None
+                made.block(picture.time_us)
+            if not picture.damaged:
+                last = _drawn(picture.rgb(width, height), picture.time_us, matrices[number], scene, width / clip.width)
+            shown = last if last is not None else np.full((height, width, 3), 40, np.uint8)
+            if picture.damaged:
+                shown = shown.copy()
+                marks.text(shown, "damaged", (8, 20), marks.INK)
+            made.add(shown, picture.time_us)
+            if number % 100 == 0:
+                work.progress(number / max(1, len(frames)))
+    if made.frames:
+        work.store.upload(str(path), work.out("film", f"{item['id']}.mp4"))
+    return {"frames": made.frames}
+
+
+def _scene(work: Work[CctvOptions], frames: Frames) -> Scene:
+    drawn = json.loads(work.store.get(work.key("merge", "drawn.json")))
+    start, stop = (int(frames.time_us[0]), int(frames.time_us[-1])) if len(frames) else (0, 0)
+    margin = TRAIL_US + round(2e6 / work.options.detect_hz)
+    tracked = _rows(work, "tracks.parquet", start - margin, stop + margin)
+    found = _rows(work, "detections.parquet", start - margin, stop + margin)
+    crossed = {name: [time for time in times if time <= stop] for name, times in drawn["crossed"].items()}
+    return Scene(
+        _everywhere(tracked, frames.time_us),
+        (_time_us(found), _boxes(found), _labels(found)),
+        drawn["lines"],
+        drawn["zones"],
+        crossed,
+        work.options.blur,
+    )
+
+
+def _drawn(picture: Rgb, time_us: int, to_reference: NDArray[np.float64], scene: Scene, scale: float) -> Rgb:
+    height, width = picture.shape[:2]
+    rows = slice(*np.searchsorted(scene.tracks.time_us, [time_us, time_us + 1]))
+    boxes, labels = scene.tracks.box[rows], scene.tracks.label[rows]
+    if scene.hidden:
+        around, which = _around(scene.found, time_us)
+        every = np.concatenate([boxes, around]) * np.float32(scale)
+        hidden = blur.regions(every, np.concatenate([labels, which]), scene.hidden, width, height)
+        picture = blur.hide(picture, hidden)
+    canvas = np.ascontiguousarray(picture)
+    back = np.linalg.inv(to_reference)
+    zones = {name: apply(back, np.asarray(points, float)) * scale for name, points in scene.zones.items()}
+    lines = {
+        f"{name}: {bisect_right(scene.crossed.get(name, []), time_us)}": apply(back, np.asarray(points, float)) * scale
+        for name, points in scene.lines.items()
+    }
+    marks.shapes(canvas, zones, marks.ZONE, closed=True)
+    marks.shapes(canvas, lines, marks.LINE, closed=False)
+    _paths(canvas, time_us, back, scene, scale)
+    ids = scene.tracks.id[rows].tolist()
+    marks.boxes(canvas, boxes * scale, labels.tolist(), [str(one) for one in ids], [marks.colour_of(one) for one in ids])
+    return canvas
+
+
+def _paths(canvas: Rgb, time_us: int, back: NDArray[Any], scene: Scene, scale: float) -> None:
+    """Where each track that is in the frame was in the seconds before."""
+    now = scene.tracks.id[slice(*np.searchsorted(scene.tracks.time_us, [time_us, time_us + 1]))]
+    rows = np.arange(*np.searchsorted(scene.tracks.time_us, [time_us - TRAIL_US, time_us + 1]))
+    for identity in now:
+        own = rows[scene.tracks.id[rows] == identity]
+        marks.path(canvas, apply(back, scene.tracks.foot[own]) * scale, marks.colour_of(int(identity)))
+
+
+def _around(found: tuple[NDArray[np.int64], Any, Any], time_us: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """What was found in the frames looked at before and after this moment, tracked or not."""
+    times, boxes, labels = found
+    before, after = np.searchsorted(times, [time_us, time_us + 1])
+    near = {int(times[max(before - 1, 0)]), int(times[min(after, len(times) - 1)]), time_us} if len(times) else set()
+    rows = np.isin(times, list(near))
+    return boxes[rows], labels[rows]
+
+
+def _everywhere(rows: Mapping[str, NDArray[Any]], time_us: NDArray[np.int64]) -> Tracks:
+    """The tracks in every frame of the segment, and where they were looked at before it."""
+    own = _time_us(rows)
+    every = np.union1d(own, time_us)
+    pairs = np.stack([rows["x"], rows["y"]], axis=1), np.stack([rows["vx"], rows["vy"]], axis=1)
+    seen = Tracks(
+        time_us=own,
+        frame=np.searchsorted(every, own),
+        id=rows["track"].astype(np.int32),
+        label=_labels(rows),
+        score=rows["score"].astype(np.float32),
+        box=_boxes(rows),
+        state=np.where(rows["state"] == "seen", State.SEEN, State.BRIDGED).astype(np.uint8),
+        foot=pairs[0],
+        velocity=pairs[1],
+        jitter=np.zeros(len(own), np.float32),
+    )
+    still = np.broadcast_to(np.eye(3), (len(every), 3, 3))
+    return dense(seen, Frames(every, np.zeros(len(every), np.uint8), still))
+
+
+def _rows(work: Work[CctvOptions], name: str, start_us: int, stop_us: int) -> dict[str, NDArray[Any]]:
+    """The columns of the rows of a table whose time is in this span."""
+    data = io.BytesIO(work.store.get(work.key("merge", name)))
+    span = [("time_s", ">=", start_us / 1e6), ("time_s", "<=", stop_us / 1e6)]
+    table = pq.read_table(data, filters=span)
+    return {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names if column != "time"}
+
+
+def _time_us(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    return np.round(rows["time_s"] * 1e6).astype(np.int64)
+
+
+def _boxes(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    return np.stack([rows[name] for name in ("x1", "y1", "x2", "y2")], axis=1).astype(np.float32)
+
+
+def _labels(rows: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    return np.array([LABELS.index(name) for name in rows["class"]], np.uint8)

@@ -1,0 +1,95 @@
+"""The last step: the files of the merge, the film joined from its segments, the dedup report, and the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tilery.outcomes import BadInput
+from tilery.report import Picture
+from tilery.run import Product
+from tilery.store.port import Span
+from tilery.workload import Done, Publication, Published
+from tilery.workloads.cctv import film, joined
+from tilery.workloads.cctv.analysis import read_summary
+from tilery.workloads.cctv.options import CctvOptions
+from tilery.workloads.cctv.page import page
+
+FILM = "annotated.mp4"
+
+
+def publish(publication: Publication[CctvOptions]) -> Published:
+    """Write all products; the same run writes the same bytes."""
+    merged = publication.done["merge"][0].value
+    summary = read_summary(publication.work)
+    segments = publication.done["process"]
+    calls = detector_calls(segments)
+    products = [_taken(publication, kind, path) for kind, path in merged["products"]]
+    if publication.work.options.annotate:
+        products += _film(publication)
+    if publication.work.options.dedup != "off":
+        report = {"detector": calls, "sources": _sources(publication)}
+        products.append(publication.put("dedup", "dedup.json", json.dumps(report, indent=1, sort_keys=True).encode()))
+    record = {**publication.record, "warnings": [*publication.record["warnings"], *merged["warnings"]]}
+    html = page(record, summary, _picture(publication, "background.png"), _pictures(publication), products, calls)
+    products.append(publication.put("report", "report.html", html.encode()))
+    return Published(products, merged["counts"], merged["warnings"])
+
+
+def detector_calls(segments: Sequence[Done]) -> dict[str, Any]:
+    """How many looks were due, how many needed the detector, and which it was."""
+    sums = joined.sums([one.value for one in segments])
+    detectors = sorted({f"{one.value['detector']} ({one.value['provider']})" for one in segments})
+    due = sums["detected"] + sums["still"]
+    return {"due": due, "spared": sums["still"], "calls": sums["detector_calls"], "detectors": detectors}
+
+
+def _sources(publication: Publication[CctvOptions]) -> list[dict[str, Any]]:
+    """Files of the drop with the same content are one object to the workload: the same stage folders, worked on once."""
+    first: dict[str, str] = {}
+    told = []
+    for source in publication.work.run.sources:
+        same = first.setdefault(source.digest, source.name) if source.digest else source.name
+        told.append({"name": source.name, "bytes": source.size, "same_as": same if same != source.name else None})
+    return told
+
+
+def _taken(publication: Publication[CctvOptions], kind: str, path: str) -> Product:
+    """A file of the merge, put into its place by the store itself."""
+    store, key = publication.work.store, publication.work.key("merge", path)
+    entry = store.head(key)
+    if entry is None:
+        raise BadInput(f"{path} of this run is gone from the work folder; run `tilery redo --from merge`")
+    store.compose(publication.key(path), [Span(key, 0, entry.size)])
+    return publication.product(kind, path)
+
+
+def _film(publication: Publication[CctvOptions]) -> list[Product]:
+    """The segments' films, joined as they are; time without a segment is a still picture."""
+    work = publication.work
+    parts = []
+    for number, segment in enumerate(publication.done["finish"]):
+        if segment.value["frames"]:
+            path = work.scratch / f"part-{number}.mp4"
+            work.store.download(work.key("finish", "film", f"{segment.item['id']}.mp4"), str(path))
+            parts.append(path)
+    if not parts:
+        return []
+    film.join(parts, work.scratch / FILM)
+    return [publication.upload("annotated", work.scratch / FILM)]
+
+
+def _pictures(publication: Publication[CctvOptions]) -> list[Picture]:
+    told = {
+        "heatmap.png": ("How many came through each place. Rings: significantly more or fewer than elsewhere.", "Heat map"),
+        "paths.png": ("The way of each road user, where its feet or wheels were.", "Paths over the background"),
+        "sample.png": ("The frame of the background's samples with the most road users in it.", "A frame with boxes"),
+    }  # fmt: skip
+    work = publication.work
+    there = {name: work.store.head(work.key("merge", name)) for name in told}
+    return [Picture(_picture(publication, name), *told[name]) for name, entry in there.items() if entry is not None]
+
+
+def _picture(publication: Publication[CctvOptions], name: str) -> bytes:
+    return publication.work.store.get(publication.work.key("merge", name))
