@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.workloads.cctv.frames import Frames, Looked
+from tilery.workloads.cctv.frames import Frames
 from tilery.workloads.cctv.labels import LABELS
+from tilery.workloads.cctv.looks import seen
 from tilery.workloads.cctv.options import Line
 from tilery.workloads.cctv.tracks import Tracks
 
@@ -150,15 +151,17 @@ def timeline(frames: Frames) -> Span:
 
 
 def unseen(frames: Frames, gap_us: int, missing: Sequence[Span] = ()) -> list[Span]:
-    """Spans of which nothing is known: those given, gaps between clips, and stretches that could not be decoded.
+    """Spans of which nothing is known: those given, gaps between clips, and stretches that could not be decoded or registered.
 
-    A gap is more than `gap_us` from one usable frame to the next, and more than three usual intervals.
+    A gap is more than `gap_us` from one look to the next, and more than three usual intervals.
     """
     if not len(frames):
         return merged(missing)
-    usable = frames.time_us[frames.looked != Looked.DAMAGED]
-    interval = int(np.median(np.diff(frames.time_us))) if len(frames) > 1 else 0
+    looks = frames.time_us[seen(frames)]
     first, stop = timeline(frames)
-    known = np.concatenate([[first - interval], usable, [stop]])
+    if not len(looks):
+        return merged([*missing, (first, stop)])
+    interval = int(np.median(np.diff(looks))) if len(looks) > 1 else 0
+    known = np.concatenate([[first - interval], looks, [stop]])
     wide = np.flatnonzero(np.diff(known) > max(gap_us, 3 * interval))
     return merged([*missing, *((int(known[at]) + interval, int(known[at + 1])) for at in wide)])

@@ -16,6 +16,8 @@ CELLS = 96
 """Cells along the longer side of the picture."""
 LONGEST_STEP = 1_500_000
 """A row stands for the time to the next one of its track, at most so long (microseconds)."""
+RADIUS = CELLS // 24
+"""Of a spot's neighbourhood, in cells."""
 SURE = 2.58
 """|z| above which a spot is hot or cold: 99 % of the normal distribution."""
 
@@ -108,29 +110,28 @@ def _swept(way: Array, wide: float, cell: float) -> Array:
 def spots(found: Heat, most: int = 5) -> list[Spot]:
     """Places of high and of low flow, the strongest first, at most so many of each, none within another's neighbourhood.
 
-    Getis and Ord's Gi* (Geographical Analysis 24, 1992) over discs of `CELLS` / 24 cells, among the cells that anybody
-    came through: a low spot is a quiet one on the ways, not the sky.
+    A high spot has more than elsewhere in the picture, a low one less than elsewhere on the ways: no empty sky.
     """
-    radius = CELLS // 24
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    disc = (x**2 + y**2 <= radius**2).astype(np.float64)
-    used = (found.flow > 0).astype(np.float64)
-    n = used.sum()
-    if n < 2 * disc.sum():
-        return []
-    value = found.flow.astype(np.float64)
-    mean = value.sum() / n
-    deviation = np.sqrt(max((value**2).sum() / n - mean**2, 0.0))
-    if deviation == 0:
-        return []
+    used = found.flow > 0
+    high = np.where(used, _hotness(found.flow, np.ones_like(used)), 0)
+    low = np.where(used, _hotness(found.flow, used), 0)
+    return [*_peaks(found, high, "high", most), *_peaks(found, -low, "low", most)]
+
+
+def _hotness(flow: NDArray[np.int32], among: NDArray[np.bool_]) -> Array:
+    """Getis and Ord's Gi* (Geographical Analysis 24, 1992) over discs, among some of the cells; 0 where few are near."""
+    y, x = np.mgrid[-RADIUS : RADIUS + 1, -RADIUS : RADIUS + 1]
+    disc = (x**2 + y**2 <= RADIUS**2).astype(np.float64)
+    n, value = int(among.sum()), flow.astype(np.float64)
+    if n < 2 * disc.sum() or not (deviation := float(value[among].std())):
+        return np.zeros(flow.shape)
     around = cv2.filter2D(value, -1, disc, borderType=cv2.BORDER_CONSTANT)
-    count = cv2.filter2D(used, -1, disc, borderType=cv2.BORDER_CONSTANT)
+    count = cv2.filter2D(among.astype(np.float64), -1, disc, borderType=cv2.BORDER_CONSTANT)
     spread = deviation * np.sqrt(np.maximum(n * count - count**2, 1e-9) / (n - 1))
-    z = np.where((used > 0) & (count >= disc.sum() / 2), (around - mean * count) / spread, 0.0)
-    return [*_peaks(found, z, "high", radius, most), *_peaks(found, -z, "low", radius, most)]
+    return np.where(count >= disc.sum() / 2, (around - value[among].mean() * count) / spread, 0.0)
 
 
-def _peaks(found: Heat, z: Array, kind: str, radius: int, most: int) -> list[Spot]:
+def _peaks(found: Heat, z: Array, kind: str, most: int) -> list[Spot]:
     result: list[Spot] = []
     left = z.copy()
     rows, columns = np.mgrid[: z.shape[0], : z.shape[1]]
@@ -141,5 +142,5 @@ def _peaks(found: Heat, z: Array, kind: str, radius: int, most: int) -> list[Spo
         x, y = (column + 0.5) * found.cell_px, (row + 0.5) * found.cell_px
         signed = float(z[row, column]) * (1 if kind == "high" else -1)
         result.append(Spot(kind, x, y, signed, int(found.flow[row, column]), float(found.occupancy[row, column])))
-        left[(rows - row) ** 2 + (columns - column) ** 2 <= (2 * radius) ** 2] = 0
+        left[(rows - row) ** 2 + (columns - column) ** 2 <= (2 * RADIUS) ** 2] = 0
     return result

@@ -41,7 +41,7 @@ def gather(frames: Frames, detections: Detections, least: float) -> Looks:
     box = detections.box[rows].astype(np.float64)
     keys = (*box.T, detections.moving[rows], detections.label[rows], -detections.score[rows], detections.time_us[rows])
     rows = rows[np.lexsort(keys)]
-    frame = np.flatnonzero((frames.looked == Looked.DETECTED) | (frames.looked == Looked.STILL))
+    frame = seen(frames)
     time_us = frames.time_us[frame]
     left = np.searchsorted(detections.time_us[rows], time_us, "left")
     right = np.searchsorted(detections.time_us[rows], time_us, "right")
@@ -61,6 +61,12 @@ def gather(frames: Frames, detections: Detections, least: float) -> Looks:
         moving=detections.moving[rows].astype(np.float64),
         box=to_reference(detections.box[rows].astype(np.float64), frames.to_reference[frame[look]]),
     )
+
+
+def seen(frames: Frames) -> NDArray[np.int64]:
+    """The frames that were looked at and whose place in the reference frame is known: a drone's may not be."""
+    looked = (frames.looked == Looked.DETECTED) | (frames.looked == Looked.STILL)
+    return np.flatnonzero(looked & np.isfinite(frames.to_reference).all((1, 2)))
 
 
 def to_reference(corners: NDArray[np.float64], homography: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -66,8 +66,9 @@ def _slopes(tracks: Tracks) -> tuple[Array, Array]:
         t = (tracks.time_us[rows] - tracks.time_us[rows[0]]) * 1e-6
         seen = (tracks.state[rows] == State.SEEN).astype(np.float64)
         at = np.arange(len(rows))
-        low = np.minimum(np.searchsorted(t, t - WINDOW_S / 2), np.maximum(at - 1, 0))
-        high = np.maximum(np.searchsorted(t, t + WINDOW_S / 2, "right"), np.minimum(at + 2, len(rows)))
+        half_us, when = round(WINDOW_S * 500_000), tracks.time_us[rows]
+        low = np.minimum(np.searchsorted(when, when - half_us), np.maximum(at - 1, 0))
+        high = np.maximum(np.searchsorted(when, when + half_us, "right"), np.minimum(at + 2, len(rows)))
         few = high - low < 3
         low, high = np.where(few, np.maximum(high - 3, 0), low), np.where(few, np.minimum(low + 3, len(rows)), high)
         count = (high - low)[:, None]
