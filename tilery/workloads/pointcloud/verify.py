@@ -67,7 +67,7 @@ def check_stitched(store: Store, source: Source, product: Source, chunks: Sequen
     """Raises `Incomplete` unless the product is its source around the points: header, records, chunk table, places.
 
     Together with what every shard proved of its points (read_back.py), this is `verify` without decoding: of extended records
-    longer than 2 MiB only both ends are compared, since they were copied whole. `chunks` are the (points, bytes) that the shards
+    longer than 2 MiB only both ends are compared, since they were copied whole. `chunks` are the (points, bytes) that shards
     wrote; empty for LAS.
     """
     a, b = read_las(store, source), read_las(store, product)
