@@ -1,4 +1,4 @@
-"""Drops of real point clouds through the command line, and what they leave behind."""
+"""Drops through the command line, of point clouds unless told otherwise, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 
 from cli.main import invoke
 from tests.data import ROOT, autzen_trim
-from tests.toys.clouds import FAULT
+from tests.toys.faults import FAULT, FAULTY
 from tests.unit.las_files import laz_of
 from tilery.registry import EXTRA
 
@@ -63,6 +64,11 @@ class Ended:
         paths = [product["path"] for product in self.record["products"] if product["kind"] != "report"]
         return {path: sha256(self.folder / path) for path in paths}
 
+    def items(self, stage: str) -> list[str]:
+        """The ids of a stage's items."""
+        (path,) = self.root.glob(f"work/local/{stage}/*/items.jsonl")
+        return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
     def classes(self, name: str) -> Any:
         return np.asarray(laspy.read(self.folder / "classified" / name).classification)
 
@@ -72,6 +78,7 @@ class Cloud:
     """A folder to work in: files, an output folder, and the command line."""
 
     folder: Path
+    workload: str = "pointcloud"
 
     def __post_init__(self) -> None:
         self.mark = uuid.uuid4().hex
@@ -79,20 +86,20 @@ class Cloud:
         self.flag = self.folder / "hanging.pid"
 
     def run(self, *arguments: str | Path, out: str = "out") -> Ended:
-        """`tilery run pointcloud ...` in this process."""
+        """`tilery run WORKLOAD ...` in this process."""
         said, told = io.StringIO(), io.StringIO()
         folder = self.folder / out
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
-            code = invoke(["run", "pointcloud", *map(str, arguments), "--out", str(folder)])
+            code = invoke(["run", self.workload, *map(str, arguments), "--out", str(folder)])
         return Ended(code, said.getvalue(), " ".join(told.getvalue().split()), folder)
 
     def start(
         self, *arguments: str | Path, fault: dict[str, str] | None = None, program: tuple[str, ...] = ("-m", "cli.main")
     ) -> subprocess.Popen[str]:
-        """Any command line as a process of its own. With a `fault` the workload has it (tests/toys/clouds.py)."""
+        """Any command line as a process of its own. With a `fault` the workload has it (tests/toys/faults.py)."""
         environment = {**os.environ, MARK: self.mark, "PYTHONPATH": str(ROOT), "HOME": str(self.folder)}
         if fault is not None:
-            environment[EXTRA] = json.dumps({"pointcloud": "tests.toys.clouds:FaultyPointCloud"})
+            environment[EXTRA] = json.dumps({self.workload: FAULTY[self.workload]})
             environment[FAULT] = json.dumps({"flag": str(self.flag), **fault})
         return subprocess.Popen(
             [sys.executable, *program, *map(str, arguments)],
@@ -104,7 +111,7 @@ class Cloud:
         )
 
     def start_run(self, *arguments: str | Path, **how: Any) -> subprocess.Popen[str]:
-        return self.start("run", "pointcloud", *arguments, "--out", self.out, **how)
+        return self.start("run", self.workload, *arguments, "--out", self.out, **how)
 
     def ended(self, process: subprocess.Popen[str]) -> Ended:
         out, err = process.communicate(timeout=120)
@@ -118,6 +125,15 @@ class Cloud:
         """Every completion marker -> the moment it was written (ns)."""
         work = self.out / ".tilery" / "work"
         return {str(path.relative_to(work)): path.stat().st_mtime_ns for path in work.glob("*/*/*/done/*.json")}
+
+    def hanging(self, process: subprocess.Popen[str]) -> int:
+        """The number of the worker that waits in the fault."""
+        deadline = time.monotonic() + 60
+        while not self.flag.exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return int(self.flag.read_text())
 
     def processes(self) -> list[int]:
         """Processes that a command of this folder started and that still run."""

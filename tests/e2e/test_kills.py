@@ -7,7 +7,6 @@ that nothing disturbed, and no process is left over.
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -95,28 +94,13 @@ def test_a_twin_killed_after_each_kind_of_record_goes_on_where_it_was(cloud: Clo
     assert len(runs) == 2, "one run through all kills; the last came after its end, and its products were asked for again"
 
 
-def hanging(cloud: Cloud, process: "subprocess.Popen[str]") -> int:
-    """The number of the worker that waits in the fault."""
-    deadline = time.monotonic() + 60
-    while not cloud.flag.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return int(cloud.flag.read_text())
-
-
-def items(ended: Ended, stage: str) -> list[str]:
-    (path,) = ended.root.glob(f"work/local/{stage}/*/items.jsonl")
-    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
-
-
 @pytest.mark.parametrize("stage", ["tile", "process"])
 def test_a_twin_killed_while_an_item_is_worked_on_does_only_that_and_what_follows(
     cloud: Cloud, survey: Path, undisturbed: Ended, stage: str
 ) -> None:
-    wanted = items(undisturbed, stage)
+    wanted = undisturbed.items(stage)
     process = cloud.start_run(survey, *SHARDED, fault={"stage": stage, "item": wanted[2], "how": "hang"})
-    worker = hanging(cloud, process)
+    worker = cloud.hanging(process)
     before = cloud.markers()
     process.kill()
     process.communicate()
@@ -134,9 +118,9 @@ def test_a_twin_killed_while_an_item_is_worked_on_does_only_that_and_what_follow
 def test_a_killed_lambda_worker_is_tried_again_in_the_same_run(
     cloud: Cloud, survey: Path, undisturbed: Ended, stage: str, settings: tuple[str, ...]
 ) -> None:
-    item = items(undisturbed, "tile")[2 if stage == "tile" else 0]
+    item = undisturbed.items("tile")[2 if stage == "tile" else 0]
     process = cloud.start_run(survey, *settings, fault={"stage": stage, "item": item, "how": "hang"})
-    worker = hanging(cloud, process)
+    worker = cloud.hanging(process)
     before = cloud.markers()
     os.kill(worker, signal.SIGKILL)
     ended = cloud.ended(process)
@@ -149,9 +133,9 @@ def test_a_killed_lambda_worker_is_tried_again_in_the_same_run(
 def test_a_killed_batch_job_is_tried_again_and_does_only_what_is_missing(
     cloud: Cloud, survey: Path, undisturbed: Ended
 ) -> None:
-    wanted = items(undisturbed, "process")
+    wanted = undisturbed.items("process")
     process = cloud.start_run(survey, *SHARDED, fault={"stage": "process", "item": wanted[2], "how": "hang"})
-    worker = hanging(cloud, process)
+    worker = cloud.hanging(process)
     before = cloud.markers()
     os.kill(worker, signal.SIGKILL)
     ended = cloud.ended(process)
