@@ -30,7 +30,8 @@ WINDOW = 256 << 10
 PATIENCE = 600
 """Packets without a picture after which a video cannot be decoded."""
 LISTENED = 60
-"""Packets whose times are looked at."""
+"""Packets whose times are looked at, while they are small."""
+LISTENED_BYTES = 1 << 20
 WALKED = 1 << 30
 """A file without a duration is read through if it has no more bytes than this."""
 TAIL = 8 << 20
@@ -103,8 +104,8 @@ def _probed(
         warnings.append(f"{source.name} is cut short: {share:.0%} of its bytes are there; what they hold is used")
         counted = counted or container == "avi"  # its index is gone, or points at other places
     if container == "matroska" and (share < 1 or not duration_us):
-        told = _last_cluster_us(file, source.size, pts, base)
-        duration_us = min(told, duration_us) if duration_us and told else told or duration_us
+        there = _last_cluster_us(file, source.size, pts, base) or _walked_us(found, stream, pts, source)
+        duration_us = min(there, duration_us or there)
     if not duration_us:
         duration_us = _walked_us(found, stream, pts, source)
     turned = picture.rotation % 360
@@ -161,8 +162,9 @@ def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[Video
     packets = listened()
     for pts, picture in shown(packets, -(1 << 63), stream.codec_context.codec.canonical_name):
         if picture is not None:
-            for _ in islice(packets, max(0, LISTENED - len(times))):
-                pass
+            read = 0
+            while len(times) < LISTENED and read < LISTENED_BYTES and (packet := next(packets, None)):
+                read += packet.size
             known = [time for time in times if time is not None]
             guessed = found.format.name == "avi" and stream.codec_context.name in TELLS and stream.codec_context.has_b_frames
             return picture, pts, bool(guessed) or len(set(known)) < len(times)

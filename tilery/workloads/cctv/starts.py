@@ -94,6 +94,8 @@ def demuxed(container: InputContainer, stream: VideoStream) -> Iterator[VideoPac
             return
         except av.InvalidDataError:
             failures += 1
+        except IndexError:  # PyAV, where a stream appeared that was not announced; ours has been flushed by then
+            return
 
 
 def _shown(packet: VideoPacket) -> int:

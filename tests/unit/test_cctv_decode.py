@@ -1,0 +1,181 @@
+"""Pictures of a part of a clip are those of the whole clip, whatever the container, the codec and the damage."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.data import real
+from tests.unit.cctv_video import CLOSED_GOP, OPEN_GOP, Drop, make, number_of, print_of, scene
+from tilery.workloads.cctv.clips import Clip
+
+HEVC = {"x265-params": "keyint=12:min-keyint=12:open-gop=1:bframes=3:log-level=none"}
+VIDEOS: dict[str, dict[str, Any]] = {
+    "closed.mp4": {"options": CLOSED_GOP},
+    "sound_first_index.mp4": {"options": CLOSED_GOP, "container": {"movflags": "faststart"}, "sound": True},
+    "fragments.mp4": {"options": CLOSED_GOP, "container": {"movflags": "frag_keyframe+empty_moov"}},
+    "refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12"}},
+    "one_key.mp4": {"options": {"x264-params": "keyint=1000:bframes=3:b-pyramid=normal"}, "gop": 1000},
+    "open.mov": {"options": OPEN_GOP},
+    "open.mkv": {"options": OPEN_GOP, "container": {"cluster_time_limit": "400"}},
+    "deep.mkv": {"options": {"x264-params": "open-gop=1:keyint=12:scenecut=0:bframes=5:b-pyramid=normal:ref=5"}},
+    "open.ts": {"options": OPEN_GOP, "sound": True},
+    "hevc.mkv": {"codec": "libx265", "options": HEVC},
+    "hevc.ts": {"codec": "libx265", "options": HEVC},
+    "mpeg2.ts": {"codec": "mpeg2video", "options": {"bf": "2"}},
+    "xvid.avi": {"codec": "mpeg4"},
+    "xvid_b.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "h264_b.avi": {"options": OPEN_GOP},
+    "mjpeg.avi": {"codec": "mjpeg", "pixels": "yuvj420p"},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}},
+    "odd.mp4": {"size": (97, 65), "pixels": "yuv444p"},
+    "varying.mp4": {"options": OPEN_GOP, "times": lambda n: n * n * 7 + n * 40, "time_base": Fraction(1, 1000)},
+}
+
+
+def dropped(folder: Path, name: str, **how: Any) -> tuple[Drop, Clip]:
+    drop = Drop(folder / "root").add(make(folder / name, **how))
+    return drop, drop.clips()[0]
+
+
+def same_from_anywhere(drop: Drop, clip: Clip, step: int = 1) -> list[tuple[int, str]]:
+    """Decodes the clip from the start and from each picture on."""
+    whole = [print_of(picture) for picture in drop.decode(clip)]
+    for place in range(0, len(whole), step):
+        assert [print_of(picture) for picture in drop.decode(clip, whole[place][0])] == whole[place:]
+    return whole
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_pictures_do_not_depend_on_where_decoding_began(tmp_path: Path, name: str) -> None:
+    drop, clip = dropped(tmp_path, name, frames=45, **VIDEOS[name])
+    whole = same_from_anywhere(drop, clip, 4)
+    assert len(whole) == 45
+    assert all(content for _, content in whole)
+    assert [time for time, _ in whole] == sorted({time for time, _ in whole})
+
+
+@pytest.mark.parametrize("name", ["open.mkv", "xvid_b.avi", "h264_b.avi", "hevc.ts"])
+def test_pictures_come_in_the_order_in_which_they_were_taken(tmp_path: Path, name: str) -> None:
+    how = VIDEOS[name] | {"options": {"qmin": "1", "qmax": "2", "crf": "10"} | VIDEOS[name]["options"]}
+    drop, clip = dropped(tmp_path, name, frames=26, **how)
+    assert [number_of(picture) for picture in drop.decode(clip)] == list(range(26))
+
+
+def test_the_time_of_a_picture_is_its_own(tmp_path: Path) -> None:
+    times = [0, 40, 80, 81, 300, 301, 1000, 1040, 1041, 5000]
+    drop, clip = dropped(tmp_path, "v.mkv", frames=10, times=times.__getitem__, time_base=Fraction(1, 1000))
+    assert [picture.clip_us for picture in drop.decode(clip)] == [time * 1000 for time in times]
+    assert [picture.clip_us for picture in drop.decode(clip, 81_000, 301_000)] == [81_000, 300_000]
+
+
+def test_a_real_video_is_cut_at_any_moment(tmp_path: Path) -> None:
+    drop = Drop(tmp_path / "root").add(real("cctv/pets/vtest.avi"))
+    clip = drop.clips()[0]
+    whole = [(picture.clip_us, int(picture.gray(96, 72).sum())) for picture in drop.decode(clip)]
+    assert len(whole) == 795
+    for start in (1, 9_950_000, 36_000_000, 79_000_000):
+        part = [(picture.clip_us, int(picture.gray(96, 72).sum())) for picture in drop.decode(clip, start)]
+        assert part == [pair for pair in whole if pair[0] >= start]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turned_video_stands_upright(tmp_path: Path, degrees: int) -> None:
+    drop, clip = dropped(tmp_path, "turned.mp4", frames=2, rotation=degrees, options={"crf": "1"})
+    picture = drop.decode(clip)[0]
+    upright = np.rot90(scene(0), degrees // 90)
+    assert picture.rgb().shape == upright.shape == (clip.height, clip.width, 3)
+    assert np.abs(picture.rgb() - upright.astype(float)).mean() < 10
+
+
+def test_a_picture_is_scaled_to_the_size_asked_for(tmp_path: Path) -> None:
+    drop, clip = dropped(tmp_path, "a.mp4", frames=3, rotation=90, options={"crf": "1"})
+    picture = drop.decode(clip)[1]
+    assert picture.rgb(20, 30).shape == (30, 20, 3)
+    assert picture.gray(20, 30).shape == (30, 20)
+    small = picture.gray().reshape(48 * 2, 32 * 2)[:96, :64].reshape(48, 2, 32, 2).mean(axis=(1, 3))
+    assert np.abs(picture.gray(32, 48) - small).mean() < 3
+
+
+def test_luma_spans_the_full_range(tmp_path: Path) -> None:
+    drop, clip = dropped(tmp_path, "a.mp4", frames=1, options={"crf": "1"})
+    gray = drop.decode(clip)[0].gray()
+    wanted = scene(0) @ [0.299, 0.587, 0.114]
+    assert np.abs(gray - wanted).mean() < 3
+
+
+def spoiled(path: Path, share: float = 0.5, size: int = 500) -> Path:
+    data = bytearray(path.read_bytes())
+    at = int(len(data) * share)
+    data[at : at + size] = random.Random(1).randbytes(size)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["closed.mp4", "sound_first_index.mp4", "hevc.mp4", "xvid.avi", "mjpeg.avi"])
+def test_damage_in_the_middle_is_reported_and_the_timeline_kept(tmp_path: Path, name: str) -> None:
+    how = VIDEOS.get(name) or VIDEOS["hevc.mkv"]
+    drop = Drop(tmp_path / "root").add(spoiled(make(tmp_path / name, frames=120, **how), 0.3 if name == "hevc.mp4" else 0.5))
+    clip = drop.clips()[0]
+    whole = same_from_anywhere(drop, clip, 9)
+    assert [time for time, _ in whole] == [number * 1_000_000 // 30 for number in range(120)]
+    damaged = sum(not content for _, content in whole)
+    assert 1 <= damaged < 40
+    picture = next(picture for picture in drop.decode(clip) if picture.damaged)
+    with pytest.raises(ValueError, match="is damaged"):
+        picture.rgb()
+
+
+@pytest.mark.parametrize("name", ["open.mkv", "open.ts", "mpeg2.ts", "vp9.webm"])
+def test_a_container_without_an_index_of_all_packets_is_taken_up_after_damage(tmp_path: Path, name: str) -> None:
+    drop = Drop(tmp_path / "root").add(spoiled(make(tmp_path / name, frames=120, **VIDEOS[name])))
+    whole = same_from_anywhere(drop, drop.clips()[0], 9)
+    assert whole[-1][0] in (3_966_666, 3_967_000)
+    assert len(whole) > 60
+
+
+def test_of_frames_with_one_time_the_last_is_shown(tmp_path: Path) -> None:
+    from tilery.workloads.cctv.decode import _latest
+
+    frames: list[Any] = ["a", "b", "c", "d", "e", "f"]
+    assert list(_latest(zip([0, 1, 1, 2, 3, 4], frames, strict=True))) == [(0, "a"), (1, "c"), (2, "d"), (3, "e"), (4, "f")]
+    assert list(_latest(zip([0, 1, 90, 2, 3, 4], frames, strict=True))) == [(0, "a"), (1, "b"), (2, "d"), (3, "e"), (4, "f")]
+    assert list(_latest(zip([5, 6, 1, 2, 7, 8], frames, strict=True)))[-2:] == [(7, "e"), (8, "f")]
+    assert list(_latest([(0, frames[0]), (0, None), (1, None)])) == [(0, "a"), (1, None)]
+
+
+def test_a_folder_of_frames_is_a_video(tmp_path: Path) -> None:
+    import cv2
+
+    drop = Drop(tmp_path / "root")
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"f{number}.png"), scene(number)[..., ::-1])
+        drop.add(tmp_path / f"f{number}.png")
+    (tmp_path / "f5.png").write_bytes((tmp_path / "f5.png").read_bytes()[:400])
+    drop.store.upload(str(tmp_path / "f5.png"), drop.sources[5].key)
+    entry = drop.store.head(drop.sources[5].key)
+    assert entry is not None
+    drop.sources[5] = drop.sources[5].model_copy(update={"size": entry.size, "version": entry.version})
+    drop.sources.reverse()
+    clip = drop.clips(frame_hz=4)[0]
+    pictures = drop.decode(clip)
+    assert [picture.clip_us for picture in pictures] == [number * 250_000 for number in range(12)]
+    assert [picture.damaged for picture in pictures] == [number == 5 for number in range(12)]
+    assert np.array_equal(pictures[7].rgb(), scene(7))
+    assert [picture.clip_us for picture in drop.decode(clip, 1, 1_000_000)] == [250_000, 500_000, 750_000]
+
+
+def test_real_frames_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    drop = Drop(tmp_path / "root")
+    for path in sorted(real("cctv/highway/frames").iterdir())[:6]:
+        drop.add(path)
+    sizing = drop.size()
+    clip = Clip.of(sizing.facts["clips"][0])
+    assert (clip.width, clip.height, clip.frames) == (320, 240, 6)
+    assert sizing.warnings == ["frames have no times; 25 a second are assumed: set frame_hz"]
+    assert all(picture.rgb(32, 24).shape == (24, 32, 3) for picture in drop.decode(clip))
