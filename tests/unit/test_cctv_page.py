@@ -56,10 +56,10 @@ def html(**options: Any) -> str:
     record = {
         "run_id": "3f2a99", "dataset": "bridge", "status": "PARTIAL", "missing": ["process/c000-s0001"], "warnings": [],
         "timings": {"stages": {"process": 9.0}, "total_s": 11.0}, "lane": "fargate", "lane_reason": "why", "device": "cpu",
-        "device_reason": "asked", "version": "0", "options": options,
+        "device_reason": "asked", "version": "0",
     }  # fmt: skip
     background = marks.png(np.full((SIZE[1] // 2, SIZE[0] // 2, 3), 120, np.uint8))
-    return page(record, {**SUMMARY, "zones": options.get("zones", {})}, background, [], [], CALLS)
+    return page(record, {**SUMMARY, "zones": options.get("zones", {})}, background, [], [], CALLS, options)
 
 
 @pytest.fixture(scope="module")

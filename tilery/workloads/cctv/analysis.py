@@ -23,7 +23,8 @@ from tilery.workloads.cctv.options import CctvOptions, Line
 from tilery.workloads.cctv.stabilise import furthest
 from tilery.workloads.cctv.tracks import Tracks
 
-LEAST_LOOKS_A_S = 3.0
+FEW_BARS = 60
+BARS_S = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
 
 @dataclass(frozen=True)
@@ -225,8 +226,8 @@ def _summary(work: Work[CctvOptions], done: Analysis, spots: list[dict[str, Any]
         "lines": {name: [list(point) for point in line] for name, line in done.lines.items()},
         "proposed": not options.lines and bool(done.lines),
         "zones": {name: [list(point) for point in area] for name, area in options.zones.items()},
-        "bin_s": options.bin_s,
-        "bars": [[one.line, one.start_us / 1e6, one.label, one.way, one.count] for one in binned if one.count],
+        "bin_s": _bar_s(options.bin_s, done.timeline),
+        "bars": _bars(done, _bar_s(options.bin_s, done.timeline)),
         "totals": [{"line": line, "way": way, "label": label, "count": count} for (line, way, label), count in totals.items()],
         "unseen": [list(span) for span in done.unseen],
         "gaps": _gaps(done),
@@ -239,6 +240,21 @@ def _summary(work: Work[CctvOptions], done: Analysis, spots: list[dict[str, Any]
         "stabilised": _stabilised(done) if options.view == "drone" else None,
         "ids": len(ids),
     }
+
+
+def _bar_s(bin_s: float, timeline: counting.Span) -> float:
+    """The bins of the plot: those of the counts, or finer ones where these are only a few."""
+    span = (timeline[1] - timeline[0]) / 1e6
+    return min(bin_s, next((step for step in BARS_S if span / step <= FEW_BARS), BARS_S[-1]))
+
+
+def _bars(done: Analysis, bar_s: float) -> list[list[Any]]:
+    """(line, start in seconds, class, way, count) of the bins that are not empty."""
+    phase = (joined.midnight_us(done.start) or 0) / 1e6
+    tally = Counter(
+        (one.line, (one.time_us / 1e6 + phase) // bar_s, one.label, one.way) for one in done.crossings if one.counted
+    )
+    return [[line, number * bar_s - phase, label, way, count] for (line, number, label, way), count in sorted(tally.items())]
 
 
 def _gaps(done: Analysis) -> list[list[Any]]:
@@ -294,8 +310,6 @@ def _warnings(work: Work[CctvOptions], done: Analysis, summary: Mapping[str, Any
         told.append(f"{summary['frames']['damaged']:,} frames could not be decoded; the timeline keeps their place")
     if not len(done.tracks):
         told.append("nothing was tracked: look at the background in the report, and at classes, score and detector")
-    if summary["proposed"]:
-        told.append("no lines were given: two were proposed; draw your own in the report")
     fast = sum(one["impossible"] for one in summary["speeds"])
     if fast:
         told.append(f"{fast:,} tracks go faster than {options.max_speed_kmh:g} km/h somewhere: check the calibration")

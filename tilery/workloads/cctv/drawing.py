@@ -12,6 +12,7 @@ from typing import Any
 from tilery.report import Report
 
 SCRIPT = Path(__file__).with_name("drawing.js")
+PROPOSED = "No lines were given: these were proposed from where the road users went. "
 STYLE = """
 [data-drawing] .sheet{position:relative}
 [data-drawing] .sheet svg{position:absolute;inset:0;width:100%;height:100%;cursor:crosshair;touch-action:none}
@@ -74,8 +75,8 @@ def drawing(
         "<p class=note data-role=hint></p><table><tbody data-role=shapes></tbody></table>"
         '<p><textarea data-role=text rows=4 readonly aria-label="Command"></textarea></p>'
         "<p><button type=button data-role=copy>Copy the command</button> <span class=note data-role=copied></span></p></div>"
-        "<p class=note>The command counts again with what you drew. It reuses the detections: no frame is looked at again. "
-        "Side A of a line is behind its arrow, side B before it.</p></div>"
+        f"<p class=note>{PROPOSED if proposed else ''}Side A of a line is behind its arrow, side B before it. The command "
+        "counts again with what you drew; it reuses the detections, no frame is looked at again.</p></div>"
     )
     heading = "Draw your own lines, zones and ground points"
     report.block(heading, html, style=STYLE, script=SCRIPT.read_text())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
@@ -13,19 +12,23 @@ from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
 from tilery.workload import Work
-from tilery.workloads.cctv import backdrop, blur, exports, heat, marks
+from tilery.workloads.cctv import backdrop, blur, exports, heat, heatmap, marks
 from tilery.workloads.cctv.backdrop import Backdrop
 from tilery.workloads.cctv.calibration import Ground
-from tilery.workloads.cctv.heat import Heat, Spot
+from tilery.workloads.cctv.frames import Frames
+from tilery.workloads.cctv.heat import Heat
 from tilery.workloads.cctv.options import CctvOptions
+from tilery.workloads.cctv.tracks import Tracks, dense
 
 if TYPE_CHECKING:
     from tilery.workloads.cctv.analysis import Analysis
 
 Rgb = NDArray[np.uint8]
 PATHS_SHOWN = 600
-NEAR_US = 250_000
-"""The boxes of a look that is this near to a sample are drawn on it."""
+NEAR_US = 1_000_000
+"""What was found so near to the moment of a picture is hidden in it, whether it was tracked or not."""
+REACH_US = 5_000_000
+"""Between two rows of a track there is never more time."""
 GROUND_CELLS = 512
 """Cells along the longer side of the map on the ground."""
 FARTHEST = 4.0
@@ -43,7 +46,8 @@ def maps(work: Work[CctvOptions], done: Analysis, parts: Sequence[str]) -> tuple
     sample = sampled(done, behind, work.options.blur)
     if sample is not None:
         work.store.put(work.out("sample.png"), marks.png(sample))
-    work.store.put(work.out("heatmap.png"), marks.png(coloured(found, spots, behind)))
+    png = heatmap.heatmap(found, behind.picture, "flow", done.lines, work.options.zones, spots)
+    work.store.put(work.out("heatmap.png"), png)
     grids = {"occupancy_s": found.occupancy, "flow": found.flow, "speed": found.speed}
     about = {"cell_px": np.array(found.cell_px), "speed_unit": np.array(found.unit)}
     work.store.put(work.out("heatmap.npz"), exports.npz({**grids, **about}))
@@ -66,25 +70,6 @@ def maps(work: Work[CctvOptions], done: Analysis, parts: Sequence[str]) -> tuple
     return products, told
 
 
-def coloured(found: Heat, spots: Sequence[Spot], behind: Backdrop) -> Rgb:
-    """Flow over the background: the more road users came through, the brighter; hot spots are ringed."""
-    height, width = behind.picture.shape[:2]
-    rows, columns = found.flow.shape
-    wide, high = round(columns * found.cell_px * behind.scale), round(rows * found.cell_px * behind.scale)
-    share = np.sqrt(found.flow / max(1, int(found.flow.max())))
-    level = cv2.resize(share.astype(np.float32), (wide, high), interpolation=cv2.INTER_LINEAR)[:height, :width]
-    colours = cv2.applyColorMap(np.round(255 * np.clip(level, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
-    gray = behind.picture.mean(axis=2, keepdims=True) * 0.75
-    opaque = np.clip(level * 1.6, 0, 0.85)[:, :, None]
-    canvas = np.ascontiguousarray(np.round(gray * (1 - opaque) + colours * opaque).astype(np.uint8))
-    for spot in spots:
-        at = round(spot.x * behind.scale), round(spot.y * behind.scale)
-        colour = marks.PALETTE[1] if spot.kind == "high" else marks.PALETTE[0]
-        cv2.circle(canvas, at, max(8, round(2 * found.cell_px * behind.scale)), colour, 2, cv2.LINE_AA)
-        marks.text(canvas, f"{spot.kind} {spot.flow}", (at[0] + 12, at[1]), colour)
-    return canvas
-
-
 def paths(done: Analysis, behind: Backdrop) -> Rgb:
     """The way of each road user over the background, lines and zones on top; the longest ones where there are very many."""
     canvas = np.ascontiguousarray((behind.picture * 0.7).astype(np.uint8))
@@ -97,30 +82,31 @@ def paths(done: Analysis, behind: Backdrop) -> Rgb:
 
 
 def sampled(done: Analysis, behind: Backdrop, hidden: Sequence[str]) -> Rgb | None:
-    """The sample with the most tracks in it, with their boxes; None where none was looked at when one was taken."""
-    times = np.unique(done.tracks.time_us)
-    best: tuple[int, int, Rgb] | None = None
-    for time_us, picture in behind.samples:
-        if not len(times):
-            return None
-        look = int(times[np.abs(times - time_us).argmin()])
-        count = int((done.tracks.time_us == look).sum())
-        if abs(look - time_us) <= NEAR_US and (best is None or count > best[0]):
-            best = count, look, picture
-    if best is None:
+    """The sample with the most tracks in it, with their boxes; None where there is no sample."""
+    if not behind.samples:
         return None
-    _, look, picture = best
-    own, other = done.tracks.time_us == look, np.abs(done.found.detections.time_us - look) <= 2 * NEAR_US
+    frames = done.found.frames
+    at = [int(np.searchsorted(frames.time_us, time_us)) for time_us, _ in behind.samples]
+    there = [dense(_around(done.tracks, frames, frame), frames, frame, frame + 1) for frame in at]
+    best = max(range(len(at)), key=lambda number: len(there[number]))
+    own, (time_us, picture) = there[best], behind.samples[best]
     scale, height, width = np.float32(behind.scale), *picture.shape[:2]
-    boxes, labels = done.tracks.box[own] * scale, done.tracks.label[own]
+    boxes, labels = own.box * scale, own.label
     if hidden:
-        every = np.concatenate([boxes, done.found.detections.box[other] * scale])
-        which = np.concatenate([labels, done.found.detections.label[other]])
+        near = np.abs(done.found.detections.time_us - time_us) <= NEAR_US
+        every = np.concatenate([boxes, done.found.detections.box[near] * scale])
+        which = np.concatenate([labels, done.found.detections.label[near]])
         picture = blur.hide(picture, blur.regions(every, which, hidden, width, height))
     canvas = np.ascontiguousarray(picture.copy())
-    ids = done.tracks.id[own].tolist()
+    ids = own.id.tolist()
     marks.boxes(canvas, boxes, labels.tolist(), [str(one) for one in ids], [marks.colour_of(one) for one in ids])
     return canvas
+
+
+def _around(tracks: Tracks, frames: Frames, frame: int) -> Tracks:
+    """The rows that may be interpolated from."""
+    time_us = frames.time_us[frame]
+    return tracks.only(np.arange(*np.searchsorted(tracks.time_us, [time_us - REACH_US, time_us + REACH_US])))
 
 
 def on_ground(found: Heat, plane: Ground, size: tuple[int, int]) -> bytes | None:

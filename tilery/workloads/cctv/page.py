@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -26,9 +27,11 @@ def page(
     pictures: Sequence[Picture],
     products: Sequence[Product],
     calls: Mapping[str, Any],
+    asked: Mapping[str, Any],
 ) -> str:
-    """The HTML. `background` is a PNG of the reference frame; `calls` says what the detector did and what it was spared."""
-    options = record["options"]
+    """The HTML. `background` is a PNG of the reference frame; `calls` says what the detector did and what it was spared;
+    `asked` are the options that are not the default, as JSON.
+    """
     report = Report(str(summary["camera"]), _subtitle(summary), str(record["status"])).holes(record["missing"])
     report.figures(_figures(summary, calls))
     report.warnings(record["warnings"])
@@ -40,7 +43,7 @@ def page(
         lines=summary["lines"],
         proposed=summary["proposed"],
         zones=summary["zones"],
-        calibration=options.get("calibration"),
+        calibration=asked.get("calibration"),
     )
     _counts(report, summary)
     _speeds(report, summary)
@@ -59,7 +62,7 @@ def page(
     _work(report, summary, calls)
     report.timings(record["timings"]["stages"], record["timings"]["total_s"])
     report.files("Products", [FileLink(product.path, product.kind, product.bytes) for product in products])
-    report.facts("Run", _facts(record, summary))
+    report.facts("Run", _facts(record, summary, asked))
     return report.html()
 
 
@@ -104,7 +107,8 @@ def _counts(report: Report, summary: Summary) -> None:
         )
     note = (
         "<p class=note>Each road user is counted once a line and way, when it is surely on the other side. "
-        "Hatched: nothing was seen, so nothing is known; such bins are empty in counts.csv, not zero.</p>"
+        f"Bars of {summary['bin_s']:g} s. Hatched: nothing was seen, so nothing is known; such bins are empty in counts.csv, "
+        "not zero.</p>"
     )
     report.block("Crossings over time", f"<div class=plots>{''.join(drawn)}{note}</div>", style=plots.STYLE)
     rows = [[total["line"], total["way"], total["label"], total["count"]] for total in summary["totals"] if total["count"]]
@@ -172,7 +176,7 @@ def _work(report: Report, summary: Summary, calls: Mapping[str, Any]) -> None:
     report.facts("How it was done", facts)
 
 
-def _facts(record: Mapping[str, Any], summary: Summary) -> dict[str, object]:
+def _facts(record: Mapping[str, Any], summary: Summary, asked: Mapping[str, Any]) -> dict[str, object]:
     return {
         "Clips": ", ".join(summary["clips"][:10]) + (" ..." if len(summary["clips"]) > 10 else ""),
         "Picture": f"{summary['size'][0]} x {summary['size'][1]} pixels, upright",
@@ -180,10 +184,7 @@ def _facts(record: Mapping[str, Any], summary: Summary) -> dict[str, object]:
         "Lane": f"{record['lane']}: {record['lane_reason']}",
         "Device": f"{record['device']}: {record['device_reason']}",
         "Version": record["version"],
-        **{
-            f"option {name}": value if isinstance(value, str | int | float) else str(value)
-            for name, value in record["options"].items()
-        },
+        **{f"option {name}": json.dumps(value) for name, value in sorted(asked.items())},
     }
 
 

@@ -32,7 +32,8 @@ def publish(publication: Publication[CctvOptions]) -> Published:
         report = {"detector": calls, "sources": _sources(publication)}
         products.append(publication.put("dedup", "dedup.json", json.dumps(report, indent=1, sort_keys=True).encode()))
     record = {**publication.record, "warnings": [*publication.record["warnings"], *merged["warnings"]]}
-    html = page(record, summary, _picture(publication, "background.png"), _pictures(publication), products, calls)
+    asked = publication.work.options.model_dump(mode="json", exclude_defaults=True)
+    html = page(record, summary, _picture(publication, "background.png"), _pictures(publication), products, calls, asked)
     products.append(publication.put("report", "report.html", html.encode()))
     return Published(products, merged["counts"], merged["warnings"])
 
