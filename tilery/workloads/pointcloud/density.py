@@ -14,7 +14,7 @@ from scipy import ndimage
 from tilery.workloads.pointcloud import layers
 from tilery.workloads.pointcloud.grid import Window
 from tilery.workloads.pointcloud.layers import Layers
-from tilery.workloads.pointcloud.rasters import Raster, Sheet
+from tilery.workloads.pointcloud.rasters import NODATA, Raster, Sheet
 
 SQUARE_M = 8.0
 """Least side of the squares on which the area is judged."""
@@ -27,8 +27,9 @@ FEW = 1.0
 def write(path: Path, tiles: Layers, sheet: Sheet) -> None:
     """A COG of two bands (float32): points and ground points a square metre; nodata where a tile is missing."""
     with Raster(path, sheet, bands=2, names=("points per m2", "ground points per m2")) as raster:
-        for window, counts in tiles.each(layers.COUNT):
-            raster.write(window, (counts / sheet.cell_m2).astype(np.float32))
+        for window in sheet.blocks():
+            counts = tiles.window(layers.COUNT, window) / sheet.cell_m2
+            raster.write(window, np.where(tiles.hole(window), NODATA, counts).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)

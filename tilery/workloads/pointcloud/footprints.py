@@ -107,7 +107,7 @@ def outlines(tiles: Layers, sheet: Sheet) -> Iterator[Any]:
             previous = row
         window = Window(box.x0 + column, box.y0 + row, width, height)
         wide = window.grow(4 * reach)
-        mask = tiles.window(layers.BUILDING, wide, 0) > 0
+        mask = tiles.window(layers.BUILDING, wide) > 0
         if mask.any():
             inside = (wide.overlap(sheet.extent)).inside(wide)
             allowed = np.zeros(mask.shape, bool)

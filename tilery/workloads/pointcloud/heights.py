@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.workloads.pointcloud import layers
+from tilery.workloads.pointcloud import layers, surface
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID
 from tilery.workloads.pointcloud.layers import Layers
 from tilery.workloads.pointcloud.rasters import NODATA, Raster, Sheet
-from tilery.workloads.pointcloud.surface import Filled
 
 DTM, DSM, CHM = "dtm", "dsm", "chm"
 
@@ -31,33 +30,34 @@ class Models:
 def write(folder: Path, tiles: Layers, sheet: Sheet, z_unit_m: float, reach: int, names: Collection[str]) -> Models:
     """Write the models of these names (COG, float32, in the vertical unit of the CRS) from the layers `ground` and `top`.
 
-    Voids are filled between known cells within `reach` cells. The canopy is surface less terrain where both are known, never
-    less than 0.
+    Voids are filled between known cells within `reach` cells; missing tiles stay void. The canopy is surface less terrain
+    where both are known, never less than 0.
     """
-    ground = Filled(lambda number: tiles.read(layers.GROUND, number), tiles.windows, tiles.near, reach)
-    top = Filled(lambda number: tiles.read(layers.TOP, number), tiles.windows, tiles.near, reach)
     files = {name: folder / f"{name}.tif" for name in (DTM, DSM, CHM) if name in names}
     measured = 0
     with ExitStack() as stack:
         rasters = {name: stack.enter_context(Raster(path, sheet)) for name, path in files.items()}
-        for number, window in enumerate(tiles.windows):
+        for window in sheet.blocks():
+            wide = window.grow(reach)
             found: dict[str, NDArray[np.int32]] = {}
             if DTM in names or CHM in names:
-                measured += int(np.count_nonzero(tiles.read(layers.GROUND, number) != VOID))
-                found[DTM] = ground.tile(number)
+                mean = tiles.window(layers.GROUND, wide)
+                measured += int(np.count_nonzero(mean[window.inside(wide)] != VOID))
+                found[DTM] = surface.filled(mean, wide, window, reach)
             if DSM in names or CHM in names:
-                found[DSM] = top.tile(number)
+                found[DSM] = surface.filled(tiles.window(layers.TOP, wide), wide, window, reach)
             if CHM in names:
                 found[CHM] = canopy(found[DSM], found[DTM])
+            hole = tiles.hole(window)
             for name, raster in rasters.items():
-                raster.write(window, in_units(found[name], z_unit_m))
+                raster.write(window, in_units(np.where(hole, VOID, found[name]), z_unit_m))
     return Models(files, measured)
 
 
-def canopy(surface: NDArray[np.int32], ground: NDArray[np.int32]) -> NDArray[np.int32]:
+def canopy(top: NDArray[np.int32], ground: NDArray[np.int32]) -> NDArray[np.int32]:
     """Height above ground (int32 mm), `VOID` where one of the two is."""
-    known = (surface != VOID) & (ground != VOID)
-    return np.where(known, np.maximum(surface.astype(np.int64) - ground, 0), VOID).astype(np.int32)
+    known = (top != VOID) & (ground != VOID)
+    return np.where(known, np.maximum(top.astype(np.int64) - ground, 0), VOID).astype(np.int32)
 
 
 def in_units(heights_mm: NDArray[Any], z_unit_m: float) -> NDArray[np.float32]:

@@ -43,6 +43,8 @@ NEEDED_BY = {
     BUILDING: {"footprints"},
 }
 """The products that each layer is for."""
+_TYPES = {GROUND: "i4", TOP: "i4", COUNT: "u4", INTENSITY: "u2", COLOUR: "u2", CLASSES: "u1", BUILDING: "u1"}
+_BANDS = {COUNT: (2,), COLOUR: (3,), CLASSES: (3,)}
 KEPT_BYTES = 128 << 20
 """Decoded layers kept while neighbours are read: 0.5 km2 at 1 m is 2 MB of heights."""
 BUILDING_CLASS = 6
@@ -251,14 +253,17 @@ class Layers:
         tiles: Sequence[dict[str, Any]],
         extent: Window,
         refused: Mapping[str, Sequence[int]] | None = None,
+        missing: Sequence[Window] = (),
     ) -> None:
-        """`tiles` as `place` gives them; `refused`: by tile id, the numbers of the regions that are refused."""
+        """`tiles` as `place` gives them; `refused`: by tile id, the numbers of the regions that are refused; `missing`: the
+        windows of tiles that are holes of a PARTIAL product."""
+        self._missing = missing
         self._store, self._refused = store, refused or {}
         places = sorted(
             ((str(tile["key"]), Window(*tile["window"])) for tile in tiles), key=lambda place: (place[1].y0, place[1].x0)
         )
         self._keys = [key for key, _ in places]
-        self.near = surface.Neighbours([window for _, window in places])
+        self._near = surface.Neighbours([window for _, window in places])
         self.windows = [window.overlap(extent) for _, window in places]
         """The cells of each tile that lie in the extent."""
         self._kept: OrderedDict[str, NDArray[Any]] = OrderedDict()
@@ -291,13 +296,20 @@ class Layers:
         for number, window in enumerate(self.windows):
             yield window, self.read(name, number)
 
-    def window(self, name: str, window: Window, outside: int) -> NDArray[Any]:
-        """The values of a layer of one band in any window of cells; `outside` where there is no tile."""
-        values: NDArray[Any] | None = None
-        for number in self.near.touching(window):
-            tile = self.read(name, number)
-            if values is None:
-                values = np.full(window.shape, outside, tile.dtype)
+    def window(self, name: str, window: Window) -> NDArray[Any]:
+        """The values of a layer in any window of cells; `VOID` (heights) or 0 where there is no tile."""
+        values = np.full((*_BANDS.get(name, ()), *window.shape), VOID if name in (GROUND, TOP) else 0, _TYPES[name])
+        for number in self._near.touching(window):
             part = self.windows[number].overlap(window)
-            values[part.inside(window)] = tile[part.inside(self.windows[number])]
-        return np.full(window.shape, outside, np.uint8) if values is None else values
+            if part.width and part.height:
+                values[(..., *part.inside(window))] = self.read(name, number)[(..., *part.inside(self.windows[number]))]
+        return values
+
+    def hole(self, window: Window) -> NDArray[np.bool_]:
+        """Which cells of a window lie in a missing tile."""
+        cells = np.zeros(window.shape, bool)
+        for missing in self._missing:
+            part = missing.overlap(window)
+            if part.width and part.height:
+                cells[part.inside(window)] = True
+        return cells

@@ -35,7 +35,7 @@ def finishes(work: Work[PointCloudOptions], merged: list[Done]) -> list[Item]:
     result = merged[-1].value if merged else {"statistics": {}, "refused": {}}
     refused = result["refused"]
     shards = []
-    for done in work.finished("tile"):
+    for done in work.finished("tile") if "classified" in work.options.products else []:
         mine = sorted(tile for tile, (core, _) in done.value["tiles"].items() if core)
         shards.append({**done.item, "tiles": mine, "refused": {tile: refused[tile] for tile in mine if tile in refused}})
     tiles = [str(done.item["id"]) for done in work.finished("process")]

@@ -16,6 +16,8 @@ from tilery.workloads.pointcloud.rasters import Raster, Sheet
 VOID = 0
 """The nodata of the view; what is seen is 1 to 255."""
 EIGHT_BITS = 255
+NEAR = 3
+"""Cells within which a void takes what the nearest cell shows."""
 LOW_SHARE, HIGH_SHARE = 0.01, 0.99
 """Shares of the cells whose intensities become the darkest and the lightest grey."""
 
@@ -41,17 +43,38 @@ def write(path: Path, tiles: Layers, sheet: Sheet, coloured: bool) -> str:
     """Write the view as a COG of three bands (colour) or one (intensity); returns which, or nothing if all is black.
 
     The scale is one for the whole run, whatever its tiles: colours span 0 to 255 where none is larger, else 0 to 65535;
-    intensities span the 1st to the 99th percentile of the cells.
+    intensities span the 1st to the 99th percentile of the cells. Cells without points show the nearest within three.
     """
     for name in (layers.COLOUR, layers.INTENSITY) if coloured else (layers.INTENSITY,):
         scale = _scale(tiles, name)
         if scale is None:
             continue
         with Raster(path, sheet, "uint8", 3 if name == layers.COLOUR else 1, VOID) as raster:
-            for window, values in tiles.each(name):
-                raster.write(window, scale.apply(values))
+            for window in sheet.blocks():
+                seen = filled(tiles.window(name, window.grow(NEAR)), NEAR)
+                raster.write(window, scale.apply(np.where(tiles.hole(window), np.uint16(VOID), seen)))
         return name
     return ""
+
+
+def filled(wide: NDArray[np.uint16], reach: int) -> NDArray[np.uint16]:
+    """The inner cells of a window that is `reach` cells larger on every side; a void one takes the value of the nearest cell
+    within `reach`, of several equally near ones always the same."""
+    height, width = wide.shape[-2:]
+    flat = wide.reshape(-1, height * width)
+    inner = flat.reshape(-1, height, width)[:, reach:-reach, reach:-reach].copy()
+    row, column = np.nonzero(inner.max(axis=0) == VOID)
+    around = sorted(
+        (dy * dy + dx * dx, dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1) if dy or dx
+    )
+    for distance, dy, dx in around:
+        if distance > reach * reach:
+            break
+        values = flat[:, (row + reach + dy) * width + column + reach + dx]
+        found = values.max(axis=0) != VOID
+        inner[:, row[found], column[found]] = values[:, found]
+        row, column = row[~found], column[~found]
+    return inner if wide.ndim == 3 else inner[0]
 
 
 def _scale(tiles: Layers, name: str) -> Scale | None:

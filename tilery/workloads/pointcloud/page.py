@@ -40,7 +40,8 @@ class Seen:
     """With less than a point a square metre."""
     blind_share: float
     """Without a ground point."""
-    pictures: Sequence[Picture]
+    pictures: Mapping[str, Sequence[Picture]]
+    """By heading."""
 
 
 def page(record: Mapping[str, Any], statistics: Mapping[str, Any], seen: Seen, products: Sequence[Product]) -> str:
@@ -54,13 +55,14 @@ def page(record: Mapping[str, Any], statistics: Mapping[str, Any], seen: Seen, p
             Figure("Points", f"{points:,}", f"{record['counts'].get('files', 1)} file(s)"),
             Figure("Ground", _percent(ground, points), f"{ground:,} points"),
             Figure("Density", f"{points / seen.area_m2:.1f} / m2" if seen.area_m2 else "-", f"{seen.area_m2 / 1e4:,.2f} ha"),
-            Figure("Ground heights", _range(statistics["ground_mm"]), "metres"),
+            Figure("Ground heights", _range(statistics["ground_mm"]), "metres, lowest to highest"),
             Figure("Time", f"{record['timings']['total_s']:.1f} s", f"estimate {record['estimate']['seconds']:.1f} s"),
         ]
     )
     report.warnings(record["warnings"])
-    if seen.pictures:
-        report.pictures("Terrain and classes", seen.pictures)
+    for heading, pictures in seen.pictures.items():
+        if pictures:
+            report.pictures(heading, pictures)
     counts = sorted((int(label), int(count)) for label, count in statistics["classes"].items())
     report.classes("Classes", [ClassCount(f"{label} {_name(label)}", count, _colour(label)) for label, count in counts])
     _before_and_after(report, statistics["was"], dict(counts))
@@ -140,4 +142,4 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _range(heights_mm: Sequence[int]) -> str:
-    return f"{heights_mm[0] / 1000:.1f} to {heights_mm[1] / 1000:.1f}" if heights_mm else "-"
+    return f"{heights_mm[0] / 1000:.1f} \u2013 {heights_mm[1] / 1000:.1f}" if heights_mm else "-"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from PIL import Image
+from rasterio.enums import Resampling
 from scipy import ndimage
 
 from tilery.workloads.pointcloud.density import add_to_squares
@@ -65,10 +68,20 @@ def paint(classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade
     return png(np.concatenate([np.clip(picture, 0, 255), alpha], axis=-1).astype(np.uint8))
 
 
+def of_view(path: Path, longest: int = LONGEST) -> bytes:
+    """A PNG of a view (one band or three of 8 bits), transparent where it has no data."""
+    with rasterio.open(path) as raster:
+        shrink = max(1.0, max(raster.width, raster.height) / longest)
+        shape = (max(1, round(raster.height / shrink)), max(1, round(raster.width / shrink)))
+        bands = raster.read(out_shape=(raster.count, *shape), resampling=Resampling.average)
+    bands = np.broadcast_to(bands, (3, *shape))
+    return png(np.concatenate([bands, np.where(bands.max(axis=0) > 0, 255, 0)[None].astype(np.uint8)]).transpose(1, 2, 0))
+
+
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """The bytes of a PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tilery.report import Picture
-from tilery.run import Product
+from tilery.run import Product, Source
 from tilery.workload import Publication, Published
 from tilery.workloads.pointcloud import (
     contours,
@@ -26,7 +26,7 @@ from tilery.workloads.pointcloud import (
 )
 from tilery.workloads.pointcloud.density import Survey
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import Window, tile_from_id
+from tilery.workloads.pointcloud.grid import TileIndex, Window, tile_from_id
 from tilery.workloads.pointcloud.heights import CHM, DSM, DTM, Models
 from tilery.workloads.pointcloud.las_header import LasFile, read_las
 from tilery.workloads.pointcloud.layers import Layers
@@ -35,7 +35,8 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.page import CLASSES, OTHER_COLOUR, Seen, page
 from tilery.workloads.pointcloud.rasters import Sheet
 from tilery.workloads.pointcloud.stitch import ShardOutput, segments_of
-from tilery.workloads.pointcloud.surface import fill_cells
+from tilery.workloads.pointcloud.surface import fill_cells, in_cells
+from tilery.workloads.pointcloud.verify import check_stitched
 
 WRITERS = 8
 """Files that are stitched at once; on S3 their bytes are copied by S3."""
@@ -51,14 +52,16 @@ def publish(publication: Publication[PointCloudOptions]) -> Published:
     done = {done.item["id"]: done.value for done in publication.done["finish"]}
     summary = done.pop(SUMMARY)
     making = _Making(publication, summary)
+    counts: dict[str, Any] = {"classes": summary["statistics"]["classes"]}
     if "classified" in making.asked:
         making.classified(list(done.values()))
+        counts["verified"] = sum(shard["verified"] for shard in done.values())
     making.models()
     making.views()
     making.shapes()
     making.catalogue()
     making.report()
-    return Published(making.products, {"classes": summary["statistics"]["classes"]}, making.warnings)
+    return Published(making.products, counts, making.warnings)
 
 
 @dataclass
@@ -87,7 +90,13 @@ class _Making:
 
     @cached_property
     def tiles(self) -> Layers:
-        return Layers(self.publication.work.store, self.summary["tiles"], self.sheet.extent, self.summary.get("refused"))
+        holes = [in_cells(self.frame.grid, tile, self.frame.resolution_mm) for tile in self.missing]
+        tiles, refused = self.summary["tiles"], self.summary.get("refused")
+        return Layers(self.publication.work.store, tiles, self.sheet.extent, refused, holes)
+
+    @cached_property
+    def missing(self) -> list[TileIndex]:
+        return [tile_from_id(name) for name in self.publication.missing.get("process", [])]
 
     @cached_property
     def sheet(self) -> Sheet:
@@ -175,11 +184,10 @@ class _Making:
             footprints.write(self.path("footprints.gpkg"), self.tiles, self.sheet, *made)
             self.upload("footprints", "footprints.gpkg")
         if "tiles" in self.asked:
-            missing = [tile_from_id(name) for name in self.publication.missing.get("process", [])]
             paths = {product.source: product.path for product in self.products if product.kind == "classified"}
             files = [(file, paths.get(file.name, "")) for file in self.las_files]
             counts = self.tiles.each(layers.COUNT)
-            tile_index.write(self.path("tiles.gpkg"), counts, self.sheet, self.frame.grid, missing, files)
+            tile_index.write(self.path("tiles.gpkg"), counts, self.sheet, self.frame.grid, self.missing, files)
             self.upload("tiles", "tiles.gpkg")
 
     def catalogue(self) -> None:
@@ -198,7 +206,7 @@ class _Making:
             return
         survey = self.survey
         self.warnings += _thin(survey)
-        shown = [*self._relief(), *self._classes()]
+        shown = {"Terrain": [*self._relief(), *self._view()], "Classes before and after": list(self._classes())}
         record = {**self.publication.record, "warnings": [*self.publication.record["warnings"], *self.warnings]}
         seen = Seen(survey.area_m2, survey.void_share, survey.thin_share, survey.blind_share, shown)
         html = page(record, self.statistics, seen, self.products)
@@ -211,6 +219,12 @@ class _Making:
         relief.write_hillshade(self.files[DTM], self.path("small.png"), self.z_factor, longest=PICTURE_PIXELS)
         caption = f"Terrain, {options.resolution_m:g} m cells, lit from the north-west, tinted by height"
         yield Picture(self.path("small.png").read_bytes(), caption, "Shaded relief of the ground")
+
+    def _view(self) -> Iterator[Picture]:
+        view = self.path("ortho.tif")
+        if view.exists():
+            caption = "The highest point of each cell, in its colour or intensity"
+            yield Picture(pictures.of_view(view), caption, "View from above")
 
     def _classes(self) -> Iterator[Picture]:
         shaded = self.files.get(DSM) or self.files.get(DTM)

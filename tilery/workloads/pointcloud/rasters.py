@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,10 @@ from rasterio.windows import Window as RasterWindow
 from tilery.workloads.pointcloud.grid import MM_PER_M, Window, cell_millimetres
 
 NODATA = -9999.0
-_BLOCK = 512
+BLOCK = 1024
+"""Cells a side that are worked on at once."""
+_STORED = 512
+"""Cells a side that a file keeps together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,13 @@ class Sheet:
         """From column and row of the raster (row 0 in the north) to the CRS."""
         top = self.extent.y0 + self.extent.height
         return Affine(self.cell, 0, self.extent.x0 * self.cell, 0, -self.cell, top * self.cell)
+
+    def blocks(self) -> Iterator[Window]:
+        """The extent cut in blocks, whatever the tiles are, so that no product depends on them."""
+        extent = self.extent
+        for y0 in range(extent.y0, extent.y0 + extent.height, BLOCK):
+            for x0 in range(extent.x0, extent.x0 + extent.width, BLOCK):
+                yield Window(x0, y0, BLOCK, BLOCK).overlap(extent)
 
     def place(self, window: Window) -> RasterWindow:
         """Where a window of the global grid lies in the raster; it must lie in the extent."""
@@ -72,7 +83,7 @@ class Raster:
         extent = sheet.extent
         profile = {"driver": "GTiff", "dtype": dtype, "count": bands, "width": extent.width, "height": extent.height}
         profile |= {"crs": sheet.crs_wkt, "transform": sheet.transform, "nodata": nodata}
-        profile |= {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "if_safer", "sparse_ok": True}
+        profile |= {"tiled": True, "blockxsize": _STORED, "blockysize": _STORED, "bigtiff": "if_safer", "sparse_ok": True}
         profile |= {"compress": "zstd", "zstd_level": 1, "interleave": "pixel" if bands == 3 else "band"}
         if bands == 3:
             profile["photometric"] = "rgb"
@@ -100,7 +111,7 @@ class Raster:
         try:
             self._raster.close()
             if kind is None:
-                options = {"compress": "deflate", "predictor": self._predictor, "blocksize": _BLOCK, "bigtiff": "if_safer"}
+                options = {"compress": "deflate", "predictor": self._predictor, "blocksize": _STORED, "bigtiff": "if_safer"}
                 copy_raster(self._flat, self.path, driver="COG", overview_resampling="average", **options)
         finally:
             self._flat.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
-"""Heights on the cells of the products, known tile by tile, filled across tile borders."""
+"""Heights on the cells of the products: tiles in these cells, and voids filled from nearby."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,31 +34,16 @@ def fill_twice(mean: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
     return mean
 
 
-class Filled:
-    """A surface kept tile by tile, its voids filled from what is known within `reach` cells, also across tile borders.
+def filled(mean: NDArray[np.int32], wide: Window, core: Window, reach: int) -> NDArray[np.int32]:
+    """The heights (int32 mm) of `core`, voids filled from what is known (not `VOID`) within `reach` cells.
 
-    `read` gives the heights (int32 mm, `VOID` where unknown, row 0 in the south) of the tile with a number, `windows` the cells
-    of each, `near` which tiles are where. A cell gets the same height as in one window of everything.
+    `mean` are the heights of the window `wide`, which holds the core and `reach` cells around it. A cell gets the same height
+    in any window that holds it.
     """
-
-    def __init__(
-        self, read: Callable[[int], NDArray[np.int32]], windows: Sequence[Window], near: Neighbours, reach: int
-    ) -> None:
-        self._read, self._windows, self._near, self._reach = read, windows, near, reach
-
-    def tile(self, number: int) -> NDArray[np.int32]:
-        """The heights (int32 mm) of a tile, `VOID` where there is nothing to fill from."""
-        window = self._windows[number]
-        wide = window.grow(self._reach)
-        mean = np.full(wide.shape, VOID, np.int32)
-        for other in self._near.touching(wide):
-            part = self._windows[other].overlap(wide)
-            mean[part.inside(wide)] = self._read(other)[part.inside(self._windows[other])]
-        heights = np.full(window.shape, VOID, np.int32)
-        if (box := known(mean, wide)) is not None and (part := window.overlap(box)).width and part.height:
-            filled = fill_twice(mean[box.inside(wide)], self._reach)
-            heights[part.inside(window)] = filled[part.inside(box)]
-        return heights
+    heights = np.full(core.shape, VOID, np.int32)
+    if (box := known(mean, wide)) is not None and (part := core.overlap(box)).width and part.height:
+        heights[part.inside(core)] = fill_twice(mean[box.inside(wide)], reach)[part.inside(box)]
+    return heights
 
 
 def known(mean_mm: NDArray[np.int32], window: Window) -> Window | None:

@@ -56,7 +56,7 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
         labels[place[change]] = otherwise[change]
     done = []
     start = 0
-    for item in items:
+    for item in items if "classified" in work.options.products else []:
         to = slice(start, start + item["count"])
         done.append(Done(item, write_shard(work, item, labels[to], contexts[to])))
         start = to.stop
