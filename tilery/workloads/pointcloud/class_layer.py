@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import shutil
 import struct
 import sys
 import threading
@@ -30,6 +31,12 @@ from tilery.workloads.pointcloud import laz
 KERNELS = "tilery.workloads.pointcloud.laz_kernels"
 LEAST_POINTS = 2_000_000
 """Fewer points than this do not pay for loading the kernels (half a second)."""
+LEAST_TO_COMPILE = 30_000_000
+"""Nor do fewer than this pay for compiling them (seven seconds) where the result is not kept, as in a Lambda function."""
+KEPT = "TILERY_KERNELS"
+"""Environment: the folder where the image keeps the compiled kernels (containers/pointcloud/prepare.py)."""
+NUMBA_FOLDER = "NUMBA_CACHE_DIR"
+"""Environment: where numba looks for them, and where it must be able to write."""
 THREADS = min(16, os.cpu_count() or 1)
 
 RECORD = 30
@@ -62,8 +69,14 @@ class Places:
 
 def prepare(points: int) -> None:
     """Load the kernels if so many points pay for it, and if there is numba."""
-    if points >= LEAST_POINTS and not compiled() and importlib.util.find_spec("numba") is not None:
-        importlib.import_module(KERNELS)
+    kept = os.environ.get(KEPT, "")
+    at_hand = not os.environ.get(NUMBA_FOLDER) or os.path.isdir(kept)
+    if compiled() or points < (LEAST_POINTS if at_hand else LEAST_TO_COMPILE) or importlib.util.find_spec("numba") is None:
+        return
+    if os.path.isdir(kept) and os.environ.get(NUMBA_FOLDER):
+        shutil.copytree(kept, os.environ[NUMBA_FOLDER], dirs_exist_ok=True)
+    os.environ.setdefault("NUMBA_CPU_NAME", "generic")  # one code for every machine of an architecture, and no slower
+    importlib.import_module(KERNELS)
 
 
 def compiled() -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,12 +65,27 @@ RETURN_MAP = np.array([int(digit) for digit in "".join(_RETURN_MAP.split())], np
 """(number of returns, return number) -> which of six predictors of the step in x and y."""
 
 
-def compiled(function: F) -> F:
-    """The function as machine code, without the interpreter's lock, kept on disk where a folder can be written."""
-    try:
-        return cast(F, njit(cache=True, nogil=True, error_model="numpy", boundscheck=False)(function))
-    except RuntimeError:  # nowhere to keep it: a read-only image without NUMBA_CACHE_DIR
-        return cast(F, njit(nogil=True, error_model="numpy", boundscheck=False)(function))
+READ = types.Array(types.uint8, 1, "C", readonly=True)
+BYTES = types.Array(types.uint8, 1, "C")
+STATE = types.Array(types.uint32, 1, "C")
+WHOLE = types.Array(types.int32, 1, "C")
+FIRST = types.Array(types.int64, 1, "C")
+
+
+def compiled(signature: Any) -> Callable[[F], F]:
+    """The function as machine code for these types, made when this module is imported and kept where a folder can be written.
+
+    It does not hold the interpreter's lock.
+    """
+
+    def compile_now(function: F) -> F:
+        try:
+            made = njit(signature, cache=True, nogil=True, error_model="numpy", boundscheck=False)
+            return cast(F, made(function))
+        except RuntimeError:  # nowhere to keep it: a read-only image without NUMBA_CACHE_DIR
+            return cast(F, njit(signature, nogil=True, error_model="numpy", boundscheck=False)(function))
+
+    return compile_now
 
 
 def inlined(function: F) -> F:
@@ -160,76 +175,6 @@ def renew_model(state: Any, model: int) -> None:
     state[model + UNTIL] = cycle
 
 
-# ---- the classification layer
-
-
-@compiled
-def encode_classes(labels: Any, contexts: Any, state: Any, out: Any) -> int:
-    """Code a chunk's classes, the first of which is stored raw and here only a context; returns the bytes written to `out`.
-
-    `labels` and `contexts` are uint8 of the chunk's points; `state` is that of CHANNELS x CLASS_MODELS models without tables;
-    `out` has room for 2 bytes a point and 16 more. 0 bytes are returned where no class differs from the one before it in its
-    channel: then the layer is empty.
-    """
-    last = np.zeros(CHANNELS, np.int64)
-    known = np.zeros(CHANNELS, np.bool_)
-    channel = np.int64(contexts[0] >> CHANNEL_SHIFT)
-    last[channel] = labels[0]
-    known[channel] = True
-    changed = False
-    low, length, at = np.uint64(0), np.uint64(MOST_LENGTH), 0
-    for point in range(1, len(labels)):
-        context, symbol = np.int64(contexts[point]), np.int64(labels[point])
-        now = context >> CHANNEL_SHIFT
-        if not known[now]:
-            known[now] = True
-            last[now] = last[channel]
-        channel = now
-        before = last[channel]
-        last[channel] = symbol
-        changed |= symbol != before
-        model = (channel * CLASS_MODELS + ((before & 0x1F) << 1) + (context & ONLY_RETURN)) * HEAD
-        if state[model + TOTAL] == 0:
-            make_model(state, model)
-        here = np.int64(state[model + AT]) + symbol
-        share = np.uint64(state[here] & SHARE)
-        if symbol == CLASSES - 1:
-            step = share * (length >> np.uint64(SHIFT))
-            length -= step
-        else:
-            length >>= np.uint64(SHIFT)
-            step = share * length
-            length = np.uint64(state[here + 1] & SHARE) * length - step
-        low += step
-        if low > MOST_LENGTH:
-            low &= np.uint64(MOST_LENGTH)
-            carry(out, at)
-        while length < LEAST_LENGTH:
-            out[at] = low >> np.uint64(24)
-            at += 1
-            low = (low << np.uint64(8)) & np.uint64(MOST_LENGTH)
-            length <<= np.uint64(8)
-        state[here] += COUNT_ONE
-        state[model + UNTIL] -= 1
-        if state[model + UNTIL] == 0:
-            renew_model(state, model)
-    if not changed:
-        return 0
-    more = length > 2 * LEAST_LENGTH
-    low += np.uint64(LEAST_LENGTH if more else LEAST_LENGTH >> 1)
-    if low > MOST_LENGTH:
-        low &= np.uint64(MOST_LENGTH)
-        carry(out, at)
-    for _ in range(1 if more else 2):
-        out[at] = low >> np.uint64(24)
-        at += 1
-        low = (low << np.uint64(8)) & np.uint64(MOST_LENGTH)
-    for _ in range(3 if more else 2):
-        out[at] = 0
-        at += 1
-    return at
-
-
 @shared
 def carry(out: Any, at: int) -> None:
     """Add one to what is written already."""
@@ -238,39 +183,6 @@ def carry(out: Any, at: int) -> None:
         out[at] = 0
         at -= 1
     out[at] += 1
-
-
-@compiled
-def decode_classes(data: Any, first: int, contexts: Any, state: Any, labels: Any) -> bool:
-    """Decode a chunk's classification layer into `labels`, from the class of its first point; False if the layer is cut off.
-
-    An empty layer repeats the class before. `state` is that of CHANNELS x CLASS_MODELS models.
-    """
-    if len(data) == 0:
-        labels[:] = first
-        return True
-    last = np.zeros(CHANNELS, np.int64)
-    known = np.zeros(CHANNELS, np.bool_)
-    channel = np.int64(contexts[0] >> CHANNEL_SHIFT)
-    last[channel] = first
-    known[channel] = True
-    labels[0] = first
-    value, length, at = start(data, 0, len(data))
-    for point in range(1, len(labels)):
-        context = np.int64(contexts[point])
-        now = context >> CHANNEL_SHIFT
-        if not known[now]:
-            known[now] = True
-            last[now] = last[channel]
-        channel = now
-        model = (channel * CLASS_MODELS + ((last[channel] & 0x1F) << 1) + (context & ONLY_RETURN)) * HEAD
-        symbol, value, length, at = decode(data, at, len(data), value, length, state, model)
-        last[channel] = symbol
-        labels[point] = symbol
-    return bool(at <= len(data))
-
-
-# ---- decoding
 
 
 @inlined
@@ -331,7 +243,7 @@ def decode_raw(data: Any, at: int, stop: int, value: Any, length: Any, bits: int
     return np.int64(symbol), value, length, at
 
 
-@inlined
+@shared
 def decode_bit(data: Any, at: int, stop: int, value: Any, length: Any, state: Any, bit: int) -> Any:
     """One symbol of a model of one bit: (symbol, value, length, next byte)."""
     bit &= PLACE
@@ -361,7 +273,7 @@ def decode_bit(data: Any, at: int, stop: int, value: Any, length: Any, state: An
     return symbol, value, length, at
 
 
-@inlined
+@shared
 def decode_integer(data: Any, at: int, stop: int, value: Any, length: Any, state: Any, width: int, exact: int, bit: int) -> Any:
     """A corrector of 32 bits: (corrector, its number of bits, value, length, next byte).
 
@@ -444,7 +356,107 @@ def wrapped(number: int) -> Any:
     return np.int64(np.int32(number))
 
 
-@compiled
+# ---- what other modules call
+
+
+@compiled(types.int64(READ, READ, STATE, BYTES))
+def encode_classes(labels: Any, contexts: Any, state: Any, out: Any) -> int:
+    """Code a chunk's classes, the first of which is stored raw and here only a context; returns the bytes written to `out`.
+
+    `labels` and `contexts` are uint8 of the chunk's points; `state` is that of CHANNELS x CLASS_MODELS models without tables;
+    `out` has room for 2 bytes a point and 16 more. 0 bytes are returned where no class differs from the one before it in its
+    channel: then the layer is empty.
+    """
+    last = np.zeros(CHANNELS, np.int64)
+    known = np.zeros(CHANNELS, np.bool_)
+    channel = np.int64(contexts[0] >> CHANNEL_SHIFT)
+    last[channel] = labels[0]
+    known[channel] = True
+    changed = False
+    low, length, at = np.uint64(0), np.uint64(MOST_LENGTH), 0
+    for point in range(1, len(labels)):
+        context, symbol = np.int64(contexts[point]), np.int64(labels[point])
+        now = context >> CHANNEL_SHIFT
+        if not known[now]:
+            known[now] = True
+            last[now] = last[channel]
+        channel = now
+        before = last[channel]
+        last[channel] = symbol
+        changed |= symbol != before
+        model = (channel * CLASS_MODELS + ((before & 0x1F) << 1) + (context & ONLY_RETURN)) * HEAD
+        if state[model + TOTAL] == 0:
+            make_model(state, model)
+        here = np.int64(state[model + AT]) + symbol
+        share = np.uint64(state[here] & SHARE)
+        if symbol == CLASSES - 1:
+            step = share * (length >> np.uint64(SHIFT))
+            length -= step
+        else:
+            length >>= np.uint64(SHIFT)
+            step = share * length
+            length = np.uint64(state[here + 1] & SHARE) * length - step
+        low += step
+        if low > MOST_LENGTH:
+            low &= np.uint64(MOST_LENGTH)
+            carry(out, at)
+        while length < LEAST_LENGTH:
+            out[at] = low >> np.uint64(24)
+            at += 1
+            low = (low << np.uint64(8)) & np.uint64(MOST_LENGTH)
+            length <<= np.uint64(8)
+        state[here] += COUNT_ONE
+        state[model + UNTIL] -= 1
+        if state[model + UNTIL] == 0:
+            renew_model(state, model)
+    if not changed:
+        return 0
+    more = length > 2 * LEAST_LENGTH
+    low += np.uint64(LEAST_LENGTH if more else LEAST_LENGTH >> 1)
+    if low > MOST_LENGTH:
+        low &= np.uint64(MOST_LENGTH)
+        carry(out, at)
+    for _ in range(1 if more else 2):
+        out[at] = low >> np.uint64(24)
+        at += 1
+        low = (low << np.uint64(8)) & np.uint64(MOST_LENGTH)
+    for _ in range(3 if more else 2):
+        out[at] = 0
+        at += 1
+    return at
+
+
+@compiled(types.boolean(READ, types.int64, READ, STATE, BYTES))
+def decode_classes(data: Any, first: int, contexts: Any, state: Any, labels: Any) -> bool:
+    """Decode a chunk's classification layer into `labels`, from the class of its first point; False if the layer is cut off.
+
+    An empty layer repeats the class before. `state` is that of CHANNELS x CLASS_MODELS models.
+    """
+    if len(data) == 0:
+        labels[:] = first
+        return True
+    last = np.zeros(CHANNELS, np.int64)
+    known = np.zeros(CHANNELS, np.bool_)
+    channel = np.int64(contexts[0] >> CHANNEL_SHIFT)
+    last[channel] = first
+    known[channel] = True
+    labels[0] = first
+    value, length, at = start(data, 0, len(data))
+    for point in range(1, len(labels)):
+        context = np.int64(contexts[point])
+        now = context >> CHANNEL_SHIFT
+        if not known[now]:
+            known[now] = True
+            last[now] = last[channel]
+        channel = now
+        model = (channel * CLASS_MODELS + ((last[channel] & 0x1F) << 1) + (context & ONLY_RETURN)) * HEAD
+        symbol, value, length, at = decode(data, at, len(data), value, length, state, model)
+        last[channel] = symbol
+        labels[point] = symbol
+    return bool(at <= len(data))
+
+
+@compiled(types.boolean(READ, types.int64, types.int64, types.int64, FIRST, STATE, WHOLE, WHOLE, WHOLE, BYTES, BYTES))
 def decode_points(
     data: Any,
     places_at: int,
