@@ -34,6 +34,8 @@ VIDEOS: dict[str, dict[str, Any]] = {
     "mjpeg.avi": {"codec": "mjpeg", "pixels": "yuvj420p"},
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"cpu-used": "8", "deadline": "realtime"}},
     "odd.mp4": {"size": (97, 65), "pixels": "yuv444p"},
+    "interlaced.mp4": {"options": {"x264-params": "tff=1:keyint=12:bframes=2"}},
+    "interlaced.ts": {"options": {"x264-params": "tff=1:keyint=12:bframes=2:open-gop=1"}},
     "varying.mp4": {"options": OPEN_GOP, "times": lambda n: n * n * 7 + n * 40, "time_base": Fraction(1, 1000)},
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tilery.options import Options
+from tilery.workloads.cctv.labels import COCO
 
 Point = tuple[float, float]
 """A point of the upright picture in pixels, from its top left corner."""
@@ -15,6 +17,7 @@ Line = tuple[Point, Point]
 Polygon = Annotated[list[Point], Field(min_length=3, max_length=200)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,40}$")]
 
+DETECTORS = ("auto", "nanodet", "centernet", "motion")
 ROAD_USERS = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
 
 
@@ -79,3 +82,27 @@ class CctvOptions(Options):
     )
     max_megapixels: float = Field(40.0, gt=0, description="Larger frames are refused.")
     max_hours: float = Field(48.0, gt=0, description="Longer videos are refused.")
+
+    @field_validator("classes")
+    @classmethod
+    def _of_coco(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in COCO:
+                near = difflib.get_close_matches(name, COCO, n=1)
+                raise ValueError(f"{name!r} is no class of COCO" + (f"; did you mean {near[0]!r}?" if near else ""))
+        return names
+
+    @field_validator("detector")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DETECTORS and not name.endswith(".json"):
+            raise ValueError(f"choose one of {', '.join(DETECTORS)}, or a NAME.json of the drop that describes your model")
+        return name
+
+    @field_validator("lines")
+    @classmethod
+    def _lead_somewhere(cls, lines: dict[str, Line]) -> dict[str, Line]:
+        for name, (start, end) in lines.items():
+            if start == end:
+                raise ValueError(f"the line {name!r} starts where it ends")
+        return lines

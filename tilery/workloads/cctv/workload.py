@@ -11,11 +11,11 @@ from tilery.workload import ALL, Done, Item, Publication, Published, Sizing, Sta
 from tilery.workloads.cctv.options import CctvOptions
 
 SEEN = (
-    "start", "zone", "frame_hz", "gap_s", "segment_s", "detector", "classes", "score", "detect_hz", "slices", "still", "view",
+    "start", "zone", "frame_hz", "segment_s", "detector", "classes", "score", "detect_hz", "slices", "still", "view",
     "dedup", "max_megapixels", "max_hours",
 )  # fmt: skip
 """What decides the detections. Lines, zones and calibration are not among them: changing those detects nothing again."""
-TOLD = ("camera", "gate", "lines", "zones", "calibration", "bin_s", "max_speed_kmh", "blur")
+TOLD = ("camera", "gap_s", "gate", "lines", "zones", "calibration", "bin_s", "max_speed_kmh", "blur")
 
 
 class Cctv(Workload[CctvOptions]):
@@ -24,7 +24,7 @@ class Cctv(Workload[CctvOptions]):
     name = "cctv"
     suffixes = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".jpg", ".jpeg", ".png", ".json", ".onnx")
     unit = "frames"
-    needs = ("numpy", "av", "cv2", "onnxruntime", "pyarrow")
+    needs = ("numpy", "scipy", "av", "cv2", "onnx", "onnxruntime", "pyarrow", "rasterio")
     Options = CctvOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
         "process": Stage(options=SEEN, work_per_job=40_000, holes=True),
@@ -33,9 +33,14 @@ class Cctv(Workload[CctvOptions]):
     }
 
     def size(self, sources: list[Source], options: CctvOptions, store: Store) -> Sizing:
+        from tilery.workloads.cctv.calibration import ground
         from tilery.workloads.cctv.sizing import size
 
-        return size(sources, options, store)
+        sizing = size(sources, options, store)
+        if options.calibration is not None:
+            width, height = sizing.facts["frame_size"]
+            ground(options.calibration, (width, height))  # what is wrong with it is better known before hours of work
+        return sizing
 
     def items(self, work: Work[CctvOptions], before: list[Done]) -> Iterable[Item]:
         return [done.item for done in work.finished("process")] if work.options.annotate else []
