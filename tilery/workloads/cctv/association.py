@@ -31,7 +31,7 @@ def overlap(a: Array, b: Array) -> Array:
 
 def cost(motion: Motion, kind: NDArray[np.int64], boxes: Array, kinds: NDArray[np.int64], least: float = 0.0) -> Array:
     """(tracks, boxes): 0 for a perfect match, `NEVER` beyond the gate. Squared distance over the gate, plus 1 - overlap."""
-    spread = motion.pp[:, None] + ((BLUR * size_of(boxes)) ** 2)[None]
+    spread = motion.parts[2][:, None] + ((BLUR * size_of(boxes)) ** 2)[None]
     distance = ((boxes[None] - motion.place[:, None]) ** 2 / spread).sum(2)
     apart = (kind[:, None] != kinds[None]) & (kind[:, None] != 0) & (kinds[None] != 0)
     shared = overlap(motion.place, boxes)

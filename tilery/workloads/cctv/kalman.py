@@ -33,65 +33,64 @@ def seconds(time_us: NDArray[np.int64]) -> Array:
     return np.asarray(time_us[:, None] * 1e-6, np.float64)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Motion:
-    """What is believed of n boxes; all arrays are (n, 4)."""
+    """What is believed of n boxes."""
 
-    place: Array
-    speed: Array
-    """Pixels a second."""
-    pp: Array
-    """Variance of the place."""
-    ps: Array
-    """Covariance of place and speed."""
-    ss: Array
-    """Variance of the speed."""
+    parts: Array
+    """(5, n, 4): place, speed (pixels a second), variance of the place, covariance of both, variance of the speed."""
 
-    def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Motion:
-        return Motion(self.place[chosen], self.speed[chosen], self.pp[chosen], self.ps[chosen], self.ss[chosen])
+    @property
+    def place(self) -> Array:
+        return np.asarray(self.parts[0])
+
+    @property
+    def speed(self) -> Array:
+        return np.asarray(self.parts[1])
+
+    def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Motion:
+        return Motion(self.parts[:, chosen])
 
     def put(self, chosen: NDArray[np.int64], other: Motion) -> None:
         """Replace the chosen rows."""
-        for name in ("place", "speed", "pp", "ps", "ss"):
-            getattr(self, name)[chosen] = getattr(other, name)
+        self.parts[:, chosen] = other.parts
 
     def join(self, other: Motion) -> Motion:
-        names = ("place", "speed", "pp", "ps", "ss")
-        return Motion(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+        return Motion(np.concatenate([self.parts, other.parts], axis=1))
 
 
 def begin(boxes: Array) -> Motion:
     """Boxes seen for the first time."""
     size = size_of(boxes)
-    zero = np.zeros_like(boxes)
-    return Motion(boxes.copy(), zero, zero + (BLUR * size) ** 2, zero, (START * size) ** 2)
+    parts = np.zeros((5, *boxes.shape))
+    parts[0], parts[2], parts[4] = boxes, (BLUR * size) ** 2, (START * size) ** 2
+    return Motion(parts)
 
 
 def predict(motion: Motion, dt_s: float | Array) -> Motion:
     """The same boxes `dt_s` later."""
-    density = (SHAKE * size_of(motion.place)) ** 2
-    ps = motion.ps + dt_s * motion.ss
-    return Motion(
-        place=motion.place + dt_s * motion.speed,
-        speed=motion.speed,
-        pp=motion.pp + dt_s * (motion.ps + ps) + density * (dt_s**3 / 3),
-        ps=ps + density * (dt_s**2 / 2),
-        ss=motion.ss + density * dt_s,
-    )
+    place, speed, pp, ps, ss = motion.parts
+    density = (SHAKE * size_of(place)) ** 2
+    parts = np.empty_like(motion.parts)
+    parts[0], parts[1] = place + dt_s * speed, speed
+    later = ps + dt_s * ss
+    parts[2] = pp + dt_s * (ps + later) + density * (dt_s**3 / 3)
+    parts[3] = later + density * (dt_s**2 / 2)
+    parts[4] = ss + density * dt_s
+    return Motion(parts)
 
 
 def correct(motion: Motion, boxes: Array) -> Motion:
     """The belief after boxes were measured."""
-    spread = motion.pp + (BLUR * size_of(boxes)) ** 2
-    gain, gain_speed = motion.pp / spread, motion.ps / spread
-    off = boxes - motion.place
-    return Motion(
-        place=motion.place + gain * off,
-        speed=motion.speed + gain_speed * off,
-        pp=motion.pp * (1 - gain),
-        ps=motion.ps * (1 - gain),
-        ss=motion.ss - gain_speed * motion.ps,
-    )
+    place, speed, pp, ps, ss = motion.parts
+    spread = pp + (BLUR * size_of(boxes)) ** 2
+    gain, gain_speed = pp / spread, ps / spread
+    off = boxes - place
+    parts = np.empty_like(motion.parts)
+    parts[0], parts[1] = place + gain * off, speed + gain_speed * off
+    parts[2], parts[3] = pp * (1 - gain), ps * (1 - gain)
+    parts[4] = ss - gain_speed * ps
+    return Motion(parts)
 
 
 def smooth(time_us: NDArray[np.int64], boxes: Array, starts: NDArray[np.int64]) -> Motion:
@@ -105,13 +104,13 @@ def smooth(time_us: NDArray[np.int64], boxes: Array, starts: NDArray[np.int64]) 
     first, lengths = starts[:-1][order], lengths[order]
     longest = int(lengths[0]) if len(lengths) else 0
     alive = np.searchsorted(-lengths, -np.arange(longest), side="left")
-    result = Motion(*(np.empty_like(boxes) for _ in range(5)))
-    filtered = begin(boxes[first])
-    kept, foreseen = [filtered], [filtered]
+    result = Motion(np.empty((5, *boxes.shape)))
+    foreseen = [begin(boxes[first])]
+    kept = foreseen.copy()
     for step in range(1, longest):
         rows = first[: alive[step]] + step
         dt_s = seconds(time_us[rows] - time_us[rows - 1])
-        ahead = predict(kept[-1].rows(np.arange(len(rows))), dt_s)
+        ahead = predict(kept[-1].rows(slice(len(rows))), dt_s)
         foreseen.append(ahead)
         kept.append(correct(ahead, boxes[rows]))
     later = kept[-1]
@@ -121,30 +120,27 @@ def smooth(time_us: NDArray[np.int64], boxes: Array, starts: NDArray[np.int64]) 
             following = int(alive[step + 1])
             rows = first[:following] + step
             dt_s = seconds(time_us[rows + 1] - time_us[rows])
-            better = _look_back(now.rows(np.arange(following)), foreseen[step + 1], later, dt_s)
-            now = better.join(now.rows(np.arange(following, count)))
+            better = _look_back(now.rows(slice(following)), foreseen[step + 1], later, dt_s)
+            now = better.join(now.rows(slice(following, count)))
         later = now
-        rows = first[:count] + step
-        for name in ("place", "speed", "pp", "ps", "ss"):
-            getattr(result, name)[rows] = getattr(now, name)
+        result.put(first[:count] + step, now)
     return result
 
 
 def _look_back(now: Motion, foreseen: Motion, later: Motion, dt_s: Array) -> Motion:
     """One step of the smoother: gain C = P F' / P_foreseen, 2 x 2 for each of the four."""
-    a, b = now.pp + dt_s * now.ps, now.ps
-    c, d = now.ps + dt_s * now.ss, now.ss
-    determinant = foreseen.pp * foreseen.ss - foreseen.ps**2
-    g00 = (a * foreseen.ss - b * foreseen.ps) / determinant
-    g01 = (b * foreseen.pp - a * foreseen.ps) / determinant
-    g10 = (c * foreseen.ss - d * foreseen.ps) / determinant
-    g11 = (d * foreseen.pp - c * foreseen.ps) / determinant
-    place, speed = later.place - foreseen.place, later.speed - foreseen.speed
-    pp, ps, ss = later.pp - foreseen.pp, later.ps - foreseen.ps, later.ss - foreseen.ss
-    return Motion(
-        place=now.place + g00 * place + g01 * speed,
-        speed=now.speed + g10 * place + g11 * speed,
-        pp=now.pp + g00 * (g00 * pp + g01 * ps) + g01 * (g00 * ps + g01 * ss),
-        ps=now.ps + g10 * (g00 * pp + g01 * ps) + g11 * (g00 * ps + g01 * ss),
-        ss=now.ss + g10 * (g10 * pp + g11 * ps) + g11 * (g10 * ps + g11 * ss),
-    )
+    _, _, pp, ps, ss = now.parts
+    _, _, fpp, fps, fss = foreseen.parts
+    a, c = pp + dt_s * ps, ps + dt_s * ss
+    determinant = fpp * fss - fps**2
+    g00, g01 = (a * fss - ps * fps) / determinant, (ps * fpp - a * fps) / determinant
+    g10, g11 = (c * fss - ss * fps) / determinant, (ss * fpp - c * fps) / determinant
+    place, speed, dpp, dps, dss = later.parts - foreseen.parts
+    parts = now.parts.copy()
+    parts[0] += g00 * place + g01 * speed
+    parts[1] += g10 * place + g11 * speed
+    u, v = g00 * dpp + g01 * dps, g00 * dps + g01 * dss
+    parts[2] += g00 * u + g01 * v
+    parts[3] += g10 * u + g11 * v
+    parts[4] += g10 * (g10 * dpp + g11 * dps) + g11 * (g10 * dps + g11 * dss)
+    return Motion(parts)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
+from tilery.workloads.cctv.looks import Looks
+from tilery.workloads.cctv.tracklets import Chains
 from tilery.workloads.cctv.tracks import Tracks
 
 GHOST = 0.05
 """A share of the box that moved below this is noise: such a detection may continue a track, but starts none."""
+STILL_S = 5.0
+"""A track that ends with more than this in which nothing moved has parked, or was left to a ghost that it passed."""
 STAYS = 0.5
 """In box sizes: what never gets this far from where it was stays."""
+
+
+def left(looks: Looks, chains: Chains) -> Chains:
+    """Tracks without the time after they parked. Where motion was not measured, everything may move."""
+    still = looks.moving[chains.rows] < GHOST
+    time_us = looks.time_us[looks.look[chains.rows]]
+    row = np.arange(len(still))
+    moved = np.maximum.accumulate(np.where(still, 0, row))
+    ends = chains.starts[1:] - 1
+    last = np.maximum(moved[ends], chains.starts[:-1]) if len(chains) else ends
+    last = np.where(time_us[ends] - time_us[last] > STILL_S * 1e6, last, ends)
+    return chains.first_rows(last - chains.starts[:-1] + 1)
 
 
 def gate(tracks: Tracks) -> Tracks:

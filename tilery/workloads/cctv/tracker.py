@@ -54,7 +54,7 @@ def track(
         count = _link(looks, span, sure, owner, count)
     chains = tracklets.collect(looks, owner)
     chains = tracklets.join(looks, chains, [looks.time_us[span.stop - 1] for span in spans])
-    chains = tracklets.confirmed(looks, chains)
+    chains = tracklets.confirmed(looks, parked.left(looks, chains) if gate else chains)
     tracks = without_doubles(tracklets.to_tracks(frames, looks, chains))
     return numbered(parked.gate(tracks) if gate else tracks)
 
@@ -81,7 +81,9 @@ def _link(looks: Looks, span: range, confident: NDArray[np.bool_], owner: NDArra
         sure = confident[rows]
         first, second = rows[sure], rows[~sure]
         a, b = assign(cost(motion, kinds, looks.box[first], kind[first]))
-        rest = np.setdiff1d(np.arange(len(ids)), a, assume_unique=True)
+        free = np.ones(len(ids), bool)
+        free[a] = False
+        rest = np.flatnonzero(free)
         c, d = assign(cost(motion.rows(rest), kinds[rest], looks.box[second], kind[second], OVERLAP))
         tracks, found = np.concatenate([a, rest[c]]), np.concatenate([first[b], second[d]])
         if len(tracks):

@@ -50,6 +50,10 @@ class Chains:
         """The chosen tracks."""
         return _chains(self.rows[tracks[self.track]], np.diff(self.starts)[tracks])
 
+    def first_rows(self, counts: Whole) -> Chains:
+        """Only so many of each track."""
+        return _chains(self.rows[np.arange(len(self.rows)) < (self.starts[:-1] + counts)[self.track]], counts)
+
 
 def _chains(rows: Whole, lengths: Whole) -> Chains:
     return Chains(rows, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
@@ -105,8 +109,8 @@ def join(looks: Looks, chains: Chains, ends_us: Sequence[int]) -> Chains:
 
 def _disagreement(a: Motion, b: Motion) -> Array:
     """Squared Mahalanobis distance of two beliefs of place and speed, summed over the four of a box."""
-    pp, ps, ss = a.pp + b.pp, a.ps + b.ps, a.ss + b.ss
-    place, speed = b.place - a.place, b.speed - a.speed
+    _, _, pp, ps, ss = a.parts + b.parts
+    place, speed, *_ = b.parts - a.parts
     return np.asarray(((ss * place**2 - 2 * ps * place * speed + pp * speed**2) / (pp * ss - ps**2)).sum(1))
 
 
