@@ -4,11 +4,12 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 JOBS ?= 2
 
-.PHONY: help demo workloads test lint synth bench smoke clean
+.PHONY: help demo demo-cctv workloads test lint synth bench smoke clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    classify a real LiDAR file through the twin, on this machine"
+	@echo "make demo-cctv   count people in a real video (VIDEO=clip.mp4 for your own)"
 	@echo "make workloads   install what every workload needs, besides point clouds"
 	@echo "make test    everything: lint, types, unit, workflow, infrastructure, end to end"
 	@echo "make lint    ruff and mypy"
@@ -30,6 +31,11 @@ help:
 	@$(PIP) install $(foreach file,$(wildcard containers/*/requirements.txt),-r $(file))
 	@touch $@
 
+.venv/.cctv: .venv/.run containers/cctv/requirements.txt
+	@echo "Installing what CCTV needs into .venv ..."
+	@$(PIP) install -r containers/cctv/requirements.txt
+	@touch $@
+
 # What cdk deploy and the tests need besides.
 .venv/.all: .venv/.workloads requirements.txt
 	@echo "Installing what the CDK and the tests need into .venv ..."
@@ -45,6 +51,9 @@ workloads: .venv/.workloads
 
 demo: .venv/.run
 	@$(BIN)/python -m cli.demo
+
+demo-cctv: .venv/.run .venv/.cctv
+	@$(BIN)/python -m cli.demo_cctv $(VIDEO)
 
 test: .venv/.all node_modules/.package-lock.json
 	@$(MAKE) --no-print-directory lint

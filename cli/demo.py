@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cli.products import read
 from cli.progress import Display, Watch, follow
@@ -24,14 +27,23 @@ TENANT = "demo"
 ACCEPT_S = 60.0
 
 
-async def demo(root: Path, file: Path) -> int:
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What is shown: a workload, a word on the file, and what is said of its record in the end."""
+
+    workload: str
+    about: str
+    told: Callable[[Any], list[str]]
+
+
+async def demo(root: Path, file: Path, show: Show) -> int:
     """Drop the file as a person would, with a copy into the watched folder; returns the exit code."""
     console, answers = out(), asyncio.Queue[TwinEvent]()
     store = open_directory(root)
-    async with Twin(root, workloads=["pointcloud"], watch=True, on_event=answers.put_nowait) as twin:
-        folder = make_drop_folders(root, TENANT)["pointcloud"]
+    async with Twin(root, workloads=[show.workload], watch=True, on_event=answers.put_nowait) as twin:
+        folder = make_drop_folders(root, TENANT)[show.workload]
         console.print(f"The twin is up: {twin.url} speaks the Step Functions API. Its drop folder: {folder}", markup=False)
-        console.print(f"Dropping {file.name} ({size(file.stat().st_size)}, 110,000 points of Eugene, Oregon)", markup=False)
+        console.print(f"Dropping {file.name} ({size(file.stat().st_size)}{show.about})", markup=False)
         partial = folder / f".{file.name}.part"
         shutil.copyfile(file, partial)
         partial.replace(folder / file.name)
@@ -45,7 +57,7 @@ async def demo(root: Path, file: Path) -> int:
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
             display.show(await asyncio.to_thread(watch.look))
-    results = keys.result(TENANT, "pointcloud", file.name, accepted.run_id)
+    results = keys.result(TENANT, show.workload, file.name, accepted.run_id)
     ended = read(store, results)
     if ended is None or ended.record["status"] != "SUCCEEDED":
         console.print(f"The demo run did not succeed: {ended.failure if ended else 'no record'}", markup=False)
@@ -54,12 +66,13 @@ async def demo(root: Path, file: Path) -> int:
     console.print(
         f"Done in {duration(record['timings']['total_s'])}, lane {record['lane']}: {record['lane_reason']}", markup=False
     )
-    for label, count in record["counts"]["classes"].items():
-        console.print(f"  class {label}: {count:,} points", markup=False)
+    for line in show.told(record):
+        console.print(f"  {line}", markup=False)
     for product in record["products"]:
         console.print(f"{product['kind']:>12}  {root / results / product['path']}  {size(product['bytes'])}", markup=False)
     console.print(
-        "Open the report in a browser. Drop files of your own: tilery up, or tilery run pointcloud FILE --out DIR", markup=False
+        f"Open the report in a browser. Drop files of your own: tilery up, or tilery run {show.workload} FILE --out DIR",
+        markup=False,
     )
     return 0
 
@@ -73,14 +86,23 @@ async def _accepted(answers: asyncio.Queue[TwinEvent], name: str) -> Accepted:
             raise Transient(f"the drop was ignored: {event.why}")
 
 
-def main() -> int:
-    shutil.rmtree(ROOT, ignore_errors=True)
-    ROOT.mkdir(parents=True)
+def run(find: Callable[[], Path], show: Show, root: Path) -> int:
+    """The demo of a file, in a folder that is made anew."""
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
     try:
-        return asyncio.run(demo(ROOT.resolve(), sample(Path(".cache"))))
+        return asyncio.run(demo(root.resolve(), find(), show))
     except Outcome as failure:
         print(f"error: {failure}", file=sys.stderr)
         return failure.exit_code
+
+
+def _classes(record: Any) -> list[str]:
+    return [f"class {label}: {count:,} points" for label, count in record["counts"]["classes"].items()]
+
+
+def main() -> int:
+    return run(lambda: sample(Path(".cache")), Show("pointcloud", ", 110,000 points of Eugene, Oregon", _classes), ROOT)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ WORKLOADS = {
     "images": "tilery.workloads.images.workload:Images",
     "features": "tilery.workloads.features.workload:Features",
     "trend": "tilery.workloads.trend.workload:Trend",
+    "cctv": "tilery.workloads.cctv.workload:Cctv",
 }
 
 

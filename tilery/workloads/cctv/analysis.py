@@ -56,7 +56,8 @@ def merge(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
     for one in done.crossings:
         if one.counted:
             crossed[one.line].append(one.time_us)
-    work.put_json({"lines": summary["lines"], "zones": summary["zones"], "crossed": crossed}, "drawn.json")
+    drawn = {"lines": summary["lines"], "zones": summary["zones"], "crossed": crossed, "confident": done.found.confident}
+    work.put_json(drawn, "drawn.json")
     counts = {
         **{name: summary["frames"][name] for name in ("detected", "still", "damaged")},
         "frames": summary["frames"]["all"],

@@ -79,10 +79,11 @@ def _scene(work: Work[CctvOptions], frames: Frames) -> Scene:
     margin = TRAIL_US + round(2e6 / work.options.detect_hz)
     tracked = _rows(work, "tracks.parquet", start - margin, stop + margin)
     found = _rows(work, "detections.parquet", start - margin, stop + margin)
+    likely = found["score"] >= blur.DOUBTFUL * drawn["confident"]
     crossed = {name: [time for time in times if time <= stop] for name, times in drawn["crossed"].items()}
     return Scene(
         _everywhere(tracked, frames.time_us),
-        (_time_us(found), _boxes(found), _labels(found)),
+        (_time_us(found)[likely], _boxes(found)[likely], _labels(found)[likely]),
         drawn["lines"],
         drawn["zones"],
         crossed,

@@ -12,6 +12,7 @@ from tilery.workload import Work
 from tilery.workloads.cctv import blur, tables
 from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.frames import Frames, Looked
+from tilery.workloads.cctv.joined import Joined
 from tilery.workloads.cctv.median import median, median_of_moved
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.stabilise import apply
@@ -31,9 +32,7 @@ class Backdrop:
     """Of a pixel of the frame, in pixels of the picture."""
 
 
-def backdrop(
-    work: Work[CctvOptions], parts: Sequence[str], frames: Frames, found: Detections, size: tuple[int, int]
-) -> Backdrop:
+def backdrop(work: Work[CctvOptions], parts: Sequence[str], joined: Joined, size: tuple[int, int]) -> Backdrop:
     """From the samples that the segments left. Gray where there is not a single whole frame."""
     samples = [one for part in parts for one in tables.decode_pictures(work.store.get(work.key("process", "background", part)))]
     if not samples:
@@ -42,15 +41,17 @@ def backdrop(
     scale = width / size[0]
     to_small = np.diag([scale, height / size[1], 1.0])
     if work.options.view == "drone":
+        frames = joined.frames
         at = np.searchsorted(frames.time_us, [time for time, _ in samples])
         matrices = [to_small @ matrix @ np.linalg.inv(to_small) for matrix in frames.to_reference[at]]
         picture = median_of_moved([picture for _, picture in samples], matrices)
     else:
         picture = median([picture for _, picture in samples])
     if work.options.blur:
-        looked = int(((frames.looked == Looked.DETECTED) | (frames.looked == Looked.STILL)).sum())
-        boxes = in_reference(frames, found) * np.float32(scale)
-        where = blur.standing(boxes, found.label, looked, work.options.blur, width, height)
+        looked = int(np.isin(joined.frames.looked, (Looked.DETECTED, Looked.STILL)).sum())
+        sure = joined.detections.score >= joined.confident
+        boxes = in_reference(joined.frames, joined.detections)[sure] * np.float32(scale)
+        where = blur.standing(boxes, joined.detections.label[sure], looked, work.options.blur, width, height)
         picture = blur.hide_where(picture, where)
     return Backdrop(samples, picture, scale)
 

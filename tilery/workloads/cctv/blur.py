@@ -22,6 +22,9 @@ MARGIN = 0.12
 STANDS = 1 / 6
 """People who cover a pixel for more than this share of the time may have stayed in the background: it is hidden there."""
 
+DOUBTFUL = 0.6
+"""Boxes with less than this share of the confident score are mostly nothing, and are not hidden unless they are tracked."""
+
 PEOPLE = frozenset({LABELS.index("person"), LABELS.index("bicycle"), LABELS.index("motorcycle")})
 """Riders are often found as their bicycle or motorcycle only."""
 VEHICLES = frozenset(LABELS.index(name) for name in ("car", "motorcycle", "bus", "truck", "moving"))

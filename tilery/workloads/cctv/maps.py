@@ -37,7 +37,7 @@ FARTHEST = 4.0
 
 def maps(work: Work[CctvOptions], done: Analysis, parts: Sequence[str]) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Write the pictures and grids; (kind, path) of those that are products, and the hot spots."""
-    behind = backdrop.backdrop(work, parts, done.found.frames, done.found.detections, done.size)
+    behind = backdrop.backdrop(work, parts, done.found, done.size)
     found = heat.heat(done.tracks, done.speed, done.size)
     spots = heat.spots(found)
     users = max(1, len(np.unique(done.tracks.id)))
@@ -93,9 +93,10 @@ def sampled(done: Analysis, behind: Backdrop, hidden: Sequence[str]) -> Rgb | No
     scale, height, width = np.float32(behind.scale), *picture.shape[:2]
     boxes, labels = own.box * scale, own.label
     if hidden:
-        near = np.abs(done.found.detections.time_us - time_us) <= NEAR_US
-        every = np.concatenate([boxes, done.found.detections.box[near] * scale])
-        which = np.concatenate([labels, done.found.detections.label[near]])
+        found = done.found.detections
+        near = (np.abs(found.time_us - time_us) <= NEAR_US) & (found.score >= blur.DOUBTFUL * done.found.confident)
+        every = np.concatenate([boxes, found.box[near] * scale])
+        which = np.concatenate([labels, found.label[near]])
         picture = blur.hide(picture, blur.regions(every, which, hidden, width, height))
     canvas = np.ascontiguousarray(picture.copy())
     ids = own.id.tolist()
