@@ -6,7 +6,6 @@ seconds = start + bytes / (vCPUs x rate),  so  vCPUs = bytes / (rate x (deadline
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tilery import estimate, names
+from tilery.amounts import duration_text, read_bytes, size_text
 from tilery.outcomes import BadInput
+
+__all__ = ["DEADLINES_S", "Plan", "plan", "rates", "read_bytes"]
 
 DEADLINES_S = (7200.0, 120.0)
 """Two hours, as the seed promised; two minutes, because it is the same money."""
@@ -27,8 +29,6 @@ REQUEST_MB = 0.35
 GET_DOLLARS = 0.0004 / 1000
 VCPU_QUOTA = 6
 """Fargate on-demand vCPUs of a new account (Service Quotas L-3032A538); raised by asking."""
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15,
-          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "PIB": 2**50}  # fmt: skip
 RATES = Path(__file__).with_name("rates.json")
 
 
@@ -111,28 +111,3 @@ def _line(total: float, deadline: float, lane: str, vcpus: int, worker_gb_s: flo
     paid = workers * seconds * estimate.dollars_per_second(lane) + total / 1e6 / REQUEST_MB * GET_DOLLARS
     throughput = gigabytes / (seconds - START_S)
     return Line(deadline, lane, workers, workers * vcpus, seconds, throughput, round(paid, 2), seconds <= deadline * 1.0001)
-
-
-def read_bytes(text: str) -> float:
-    """An amount as people write it: 2TB, 500 GiB, 1e12.
-
-    >>> read_bytes("2TB"), read_bytes("1.5 GiB")
-    (2000000000000.0, 1610612736.0)
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:[eE]\d+)?)\s*([A-Za-z]*)\s*", text)
-    if not match or match[2].upper() not in _UNITS:
-        raise BadInput(f"{text!r} is not an amount of bytes; write for example 2TB or 500GiB")
-    return float(match[1]) * _UNITS[match[2].upper()]
-
-
-def size_text(total: float) -> str:
-    for unit in ("PB", "TB", "GB", "MB", "KB"):
-        if total >= _UNITS[unit]:
-            return f"{total / _UNITS[unit]:.4g} {unit}"
-    return f"{total:.0f} B"
-
-
-def duration_text(seconds: float) -> str:
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
