@@ -96,6 +96,10 @@ class GroundResult:
     """The cells of `terrain` and `low`: the core and its halo, as far as there are points."""
     low: Any
     """Cells (bool) whose lowest point is low noise."""
+    height: Any
+    """Of the labelled points above the terrain (int32 mm), `VOID` where that is unknown."""
+    slope: Any
+    """Of the terrain (int32 mm per m), smoothed."""
 
 
 def classify_ground(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> Any:
@@ -112,15 +116,16 @@ def ground_of(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> G
     xp = module_of(z)
     cells = Cells.of(options)
     window = core.grow(halo_cells(options))
-    labels = xp.full(z.shape, HALO_ONLY, dtype=xp.uint8)
+    labels, height = xp.full(z.shape, HALO_ONLY, dtype=xp.uint8), xp.full(z.shape, VOID, dtype=xp.int32)
     near = window.contains(x, y, cells.cell_mm)
     if not bool(near.any()):
         nowhere = Window(core.x0, core.y0, 0, 0)
-        return GroundResult(labels, xp.zeros((0, 0), dtype=xp.int32), nowhere, xp.zeros((0, 0), dtype=bool))
+        none = xp.zeros((0, 0), dtype=xp.int32)
+        return GroundResult(labels, none, nowhere, none.astype(bool), height, none)
     if not bool(near.all()):
         found = ground_of(x[near], y[near], z[near], core, options)
-        labels[near] = found.labels
-        return replace(found, labels=labels)
+        labels[near], height[near] = found.labels, found.height
+        return replace(found, labels=labels, height=height)
     window = window.overlap(bounds(x, y, cells.cell_mm).grow(EDGE_CELLS))
     cell = window.cell_of(x, y, cells.cell_mm)
     minimum = lowest(cell, z, window.width * window.height).reshape(window.shape)
@@ -130,12 +135,16 @@ def ground_of(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> G
     mine = xp.flatnonzero(core.contains(x, y, cells.cell_mm))
     for start in range(0, len(mine), BATCH_POINTS):
         part = mine[start : start + BATCH_POINTS]
-        labels[part] = label_points(x[part], y[part], z[part].astype(xp.int64), terrain, slope, low, window, options)
-    return GroundResult(labels, terrain, window, low)
+        found_there = label_points(x[part], y[part], z[part].astype(xp.int64), terrain, slope, low, window, options)
+        labels[part], height[part] = found_there
+    return GroundResult(labels, terrain, window, low, height, slope)
 
 
-def label_points(x: Any, y: Any, z: Any, terrain: Any, slope: Any, low: Any, window: Window, options: GroundOptions) -> Any:
-    """Classes (uint8) of points (int64 mm) by their height above the terrain, its slope, and whether their cell is low."""
+def label_points(
+    x: Any, y: Any, z: Any, terrain: Any, slope: Any, low: Any, window: Window, options: GroundOptions
+) -> tuple[Any, Any]:
+    """Classes (uint8) of points (int64 mm) by their height above the terrain, its slope, and whether their cell is low; and
+    that height (int32 mm, `VOID` where unknown)."""
     xp, cells = module_of(z), Cells.of(options)
     cell = window.cell_of(x, y, cells.cell_mm)
     height = z - bilinear(terrain, x, y, window, cells.cell_mm)
@@ -144,7 +153,8 @@ def label_points(x: Any, y: Any, z: Any, terrain: Any, slope: Any, low: Any, win
     known = terrain.ravel()[cell] != VOID
     ground = known & (height <= allowed)
     noise = low.ravel()[cell] & known & (height < -cells.low_mm * (MM_PER_M + steepness) // MM_PER_M)
-    return xp.where(noise, LOW_NOISE, xp.where(ground, GROUND, UNCLASSIFIED)).astype(xp.uint8)
+    labels = xp.where(noise, LOW_NOISE, xp.where(ground, GROUND, UNCLASSIFIED)).astype(xp.uint8)
+    return labels, xp.where(known, xp.clip(height, -VOID, VOID - 1), VOID).astype(xp.int32)
 
 
 def ground_surface(minimum: Any, options: GroundOptions) -> tuple[Any, Any]:
