@@ -1,72 +1,112 @@
-"""The terrain model: exact, the same in any window, and a raster that readers understand."""
+"""Heights are filled the same in any window, and become rasters and pictures that readers understand."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 from PIL import Image
 
-from tilery.workloads.pointcloud import terrain
-from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud import heights, relief, surface
+from tilery.workloads.pointcloud.grid import VOID, Window
+from tilery.workloads.pointcloud.rasters import NODATA, Raster, Sheet, read
 
 EXTENT = Window(-40, -30, 80, 60)
 
 
-def slope() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points on a plane rising 0.1 m per m to the east, with a hole."""
+def slope() -> np.ndarray:
+    """Heights (mm) rising 0.1 m per m to the east, some cells unknown, with a round hole."""
     random = np.random.default_rng(1)
-    x, y = random.integers(-40_000, 40_000, 9000), random.integers(-30_000, 30_000, 9000)
-    keep = x**2 + y**2 > 6000**2
-    return x[keep], y[keep], (x[keep] // 10 + 100_000).astype(np.int32)
+    rows, columns = np.indices(EXTENT.shape)
+    z = (columns * 100 + 100_050).astype(np.int32)
+    hole = np.hypot(columns - 40, rows - 30) < 6
+    return np.where(hole | (random.random(EXTENT.shape) < 0.2), VOID, z).astype(np.int32)
+
+
+def filled(core: Window, reach: int) -> np.ndarray:
+    wide = core.grow(reach)
+    mean = np.full(wide.shape, VOID, np.int32)
+    part = wide.overlap(EXTENT)
+    mean[part.inside(wide)] = slope()[part.inside(EXTENT)]
+    return surface.filled(mean, wide, core, reach)
 
 
 def test_a_window_has_the_cells_of_the_whole() -> None:
-    points = slope()
-    part = Window(-7, -11, 20, 25)
-    whole = terrain.terrain_model(*points, EXTENT, 1.0, 20)
-    assert (terrain.terrain_model(*points, part, 1.0, 20) == whole[part.inside(EXTENT)]).all()
+    whole = filled(EXTENT, 20)
+    for part in (Window(-7, -11, 20, 25), Window(-40, -30, 1, 60), Window(39, 29, 1, 1)):
+        assert np.array_equal(filled(part, 20), whole[part.inside(EXTENT)])
 
 
 def test_a_hole_is_filled_to_the_slope_around_it() -> None:
-    heights = terrain.terrain_model(*slope(), EXTENT, 1.0, 20)
-    east = (np.arange(80) - 39.5) * 0.1 + 100
-    assert abs(heights[30] - east).max() < 0.12
+    expected = np.arange(80) * 100 + 100_050
+    assert abs(filled(EXTENT, 20)[30] - expected).max() <= 1
 
 
 def test_a_hole_wider_than_the_distance_stays_void() -> None:
-    heights = terrain.terrain_model(*slope(), EXTENT, 1.0, 4)
-    assert heights[30, 40] == terrain.NODATA
+    assert filled(EXTENT, 4)[30, 40] == VOID
+
+
+def test_nothing_is_known_beyond_what_surrounds_it() -> None:
+    beyond = filled(Window(60, -30, 20, 60), 30)
+    assert (beyond == VOID).all()
+
+
+def test_the_canopy_is_never_below_the_ground_and_unknown_where_either_is() -> None:
+    top = np.array([5000, 900, VOID, 7000], np.int32)
+    ground = np.array([1000, 1000, 1000, VOID], np.int32)
+    assert heights.canopy(top, ground).tolist() == [4000, 0, VOID, VOID]
+
+
+def written(path: Path, values: np.ndarray, sheet: Sheet) -> Path:
+    west, east = Window(-40, -30, 33, 60), Window(-7, -30, 60, 60)
+    with Raster(path, sheet) as raster:
+        for part in (east.overlap(EXTENT), west):
+            raster.write(part, values[part.inside(EXTENT)])
+    return path
 
 
 def test_the_raster_is_a_cog_in_the_units_of_the_crs(tmp_path: Path) -> None:
-    heights = terrain.terrain_model(*slope(), EXTENT, 1.0, 20)
-    west, east = Window(-40, -30, 40, 60), Window(0, -30, 40, 60)
-    parts = [(part, heights[part.inside(EXTENT)]) for part in (west, east)]
-    wkt = rasterio.crs.CRS.from_epsg(2992).to_wkt()
-    terrain.write_cog(tmp_path / "dtm.tif", EXTENT, parts, 1.0, wkt, unit_m=0.3048, z_unit_m=0.3048)
-    with rasterio.open(tmp_path / "dtm.tif") as raster:
+    sheet = Sheet(EXTENT, 1.0, rasterio.crs.CRS.from_epsg(2992).to_wkt(), unit_m=0.3048)
+    values = heights.in_units(filled(EXTENT, 4), 0.3048)
+    with rasterio.open(written(tmp_path / "dtm.tif", values, sheet)) as raster:
         assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert raster.crs.to_epsg() == 2992
-        assert raster.nodata == terrain.NODATA
+        assert raster.nodata == NODATA
         np.testing.assert_allclose(raster.bounds, np.array([-40, -30, 40, 30]) / 0.3048)
-        np.testing.assert_allclose(raster.read(1)[::-1], heights / 0.3048, rtol=1e-6)
+        stored = raster.read(1, masked=True)[::-1]
+        assert np.array_equal(stored.mask, filled(EXTENT, 4) == VOID)
+        np.testing.assert_allclose(stored, filled(EXTENT, 4) / 304.8, rtol=1e-6)
+        assert np.array_equal(read(raster, sheet, Window(-41, -30, 3, 2))[:, 0], [NODATA, NODATA])
+
+
+def test_the_windows_that_a_raster_is_written_in_do_not_change_its_bytes(tmp_path: Path) -> None:
+    sheet, values = Sheet(EXTENT, 1.0), heights.in_units(filled(EXTENT, 4), 1.0)
+    one = written(tmp_path / "one.tif", values, sheet).read_bytes()
+    with Raster(tmp_path / "two.tif", sheet) as raster:
+        raster.write(EXTENT, values)
+    assert (tmp_path / "two.tif").read_bytes() == one
+
+
+def test_what_fails_leaves_no_raster(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Raster(tmp_path / "dtm.tif", Sheet(EXTENT, 1.0)):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_slope_towards_the_sun_is_lit_and_one_away_is_not() -> None:
     rising_east = np.tile(np.arange(20, dtype=np.float32), (20, 1))
-    facing_west = terrain.hillshade(rising_east, 1.0, azimuth=270)
-    np.testing.assert_allclose(facing_west[5:-5, 5:-5], 1.0, atol=1e-6)
-    assert terrain.hillshade(rising_east, 1.0, azimuth=90)[10, 10] < 1e-6
-    facing_south = terrain.hillshade(
-        rising_east.T[::-1] * 0 + np.arange(20, 0, -1, dtype=np.float32)[:, None], 1.0, azimuth=180
-    )
-    np.testing.assert_allclose(facing_south[5:-5, 5:-5], 1.0, atol=1e-6)
+    inner = (slice(5, -5), slice(5, -5))
+    to_east, to_north = relief.slopes(rising_east, 1.0)
+    np.testing.assert_allclose(to_east[inner], 1.0, atol=1e-6)
+    np.testing.assert_allclose(relief.hillshade(to_east, to_north, azimuth=270)[inner], 1.0, atol=1e-6)
+    assert relief.hillshade(to_east, to_north, azimuth=90)[10, 10] < 1e-6
+    falling_south = relief.slopes(np.arange(20, 0, -1, dtype=np.float32)[:, None] + np.zeros((20, 20), np.float32), 1.0)
+    np.testing.assert_allclose(relief.hillshade(*falling_south, azimuth=180)[inner], 1.0, atol=1e-6)
 
 
 def test_the_picture_is_transparent_where_there_is_nothing(tmp_path: Path) -> None:
-    heights = terrain.terrain_model(*slope(), EXTENT, 1.0, 4)
-    terrain.write_cog(tmp_path / "dtm.tif", EXTENT, [(EXTENT, heights)], 1.0, None)
-    terrain.write_hillshade(tmp_path / "dtm.tif", tmp_path / "shade.png")
+    written(tmp_path / "dtm.tif", heights.in_units(filled(EXTENT, 4), 1.0), Sheet(EXTENT, 1.0))
+    relief.write_hillshade(tmp_path / "dtm.tif", tmp_path / "shade.png")
     picture = np.asarray(Image.open(tmp_path / "shade.png"))
     assert picture.shape == (60, 80, 4)
     assert picture[29, 40, 3] == 0

@@ -32,6 +32,10 @@ TOLERANCE_M = 0.8
 """How far an outline may leave the cells' edges when it is simplified: at least three quarters of a cell."""
 SQUARE_DEGREES = 22.5
 """Edges this close to the building's main direction, or square to it, are turned into it."""
+STUB_CELLS = 5.0
+"""Edges shorter than this that lie in neither direction are the work of cells, not of the building."""
+STEP_CELLS = 1.0
+"""Parallel edges closer than this are one."""
 LEAST_LIKENESS = 0.8
 """Shared area of the squared and the plain outline, of both together: below, the plain one is kept."""
 ROOF_SHARE = 0.9
@@ -119,9 +123,11 @@ def outlines(tiles: Layers, sheet: Sheet) -> Iterator[Any]:
 
 def closed(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     """The mask with small gaps closed and thin parts taken away."""
+    steps = np.arange(-reach, reach + 1)
     square = np.ones((2 * reach + 1, 2 * reach + 1), bool)
+    disk = steps[:, None] ** 2 + steps**2 <= reach**2  # a square would cut the corners of what is turned
     without_gaps = ndimage.binary_erosion(ndimage.binary_dilation(mask, square), square)
-    opened: NDArray[np.bool_] = ndimage.binary_dilation(ndimage.binary_erosion(without_gaps, square), square)
+    opened: NDArray[np.bool_] = ndimage.binary_dilation(ndimage.binary_erosion(without_gaps, disk), disk)
     return opened
 
 
@@ -153,17 +159,17 @@ def squared(outline: Any, tolerance: float) -> tuple[Any, bool]:
 
 
 def main_direction(ring: Points) -> float:
-    """Angle (radians) of most of the length of a closed ring, of edges and of those square to them."""
+    """Angle (radians) of the long edges of a closed ring and of those square to them: weighed by the square of their length."""
     edges = np.diff(ring, axis=0)
-    length, angle = np.hypot(edges[:, 0], edges[:, 1]), np.arctan2(edges[:, 1], edges[:, 0])
-    return float(np.arctan2((length * np.sin(4 * angle)).sum(), (length * np.cos(4 * angle)).sum()) / 4)
+    weight, angle = (edges**2).sum(axis=1), np.arctan2(edges[:, 1], edges[:, 0])
+    return float(np.arctan2((weight * np.sin(4 * angle)).sum(), (weight * np.cos(4 * angle)).sum()) / 4)
 
 
 def _squared_ring(ring: Points, turn: float) -> Points:
     """A closed ring whose edges near the main direction lie in it: neighbours of one direction merged, others cut anew."""
     there = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
     corners = (ring @ there.T)[:-1]
-    edges = [_Edge.of(a, b) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)]
+    edges = _without_stubs([_Edge.of(a, b) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)])
     merged: list[_Edge] = []
     for edge in edges:
         if merged and edge.axis >= 0 and merged[-1].axis == edge.axis:
@@ -177,6 +183,19 @@ def _squared_ring(ring: Points, turn: float) -> Points:
     points = [before.meet(after) for before, after in zip([merged[-1], *merged[:-1]], merged, strict=True)]
     turned: Points = np.array([*points, points[0]]) @ there
     return turned
+
+
+def _without_stubs(edges: list[_Edge]) -> list[_Edge]:
+    """The edges without short ones in neither direction, which cells leave at corners; parallel edges get a step between."""
+    kept = []
+    for place, edge in enumerate(edges):
+        before, after = edges[place - 1], edges[(place + 1) % len(edges)]
+        if edge.axis < 0 and edge.length < STUB_CELLS and before.axis >= 0 and after.axis >= 0:
+            if before.axis == after.axis and abs(before.at - after.at) >= STEP_CELLS:
+                kept.append(edge.along(1 - before.axis))
+            continue
+        kept.append(edge)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +213,12 @@ class _Edge:
         dx, dy = (float(part) for part in np.abs(end - start))
         bend = math.tan(math.radians(SQUARE_DEGREES))
         axis = 0 if dy <= bend * dx else 1 if dx <= bend * dy else -1
-        at = float((start + end)[1 - axis] / 2) if axis >= 0 else 0.0
-        return cls(start, end, axis, at, math.hypot(dx, dy))
+        return cls(start, end, -1, 0.0, math.hypot(dx, dy)).along(axis)
+
+    def along(self, axis: int) -> _Edge:
+        """The same edge laid along an axis (or none) through its middle."""
+        at = float((self.start + self.end)[1 - axis] / 2) if axis >= 0 else 0.0
+        return _Edge(self.start, self.end, axis, at, self.length)
 
     def with_(self, other: _Edge) -> _Edge:
         length = self.length + other.length

@@ -94,7 +94,7 @@ class Weaver:
         final = [piece for piece in self._open.values() if below_row is None or not self._reaches(piece, below_row)]
         for piece in final:
             del self._open[piece.level, piece.first], self._ends[piece.level, piece.last]
-            yield Line(piece.level, piece.points, closed=False)
+            yield Line(piece.level, without_repeats(piece.points), closed=False)
 
     def _reaches(self, piece: _Piece, row: int) -> bool:
         return any(key // 2 // self.columns == row and key % 2 == 0 for key in (piece.first, piece.last))
@@ -120,10 +120,21 @@ class Weaver:
 
 def _from_lowest(ring: Points) -> Points:
     """A closed line that starts at its southernmost, westernmost vertex, wherever it was begun."""
-    open_ring = ring[:-1]
-    start = int(np.lexsort((open_ring[:, 0], open_ring[:, 1]))[0])
-    turned = np.roll(open_ring, -start, axis=0)
+    around = without_repeats(ring)[:-1]
+    low = around[around[:, 1] == around[:, 1].min()] if len(around) else ring[:1]
+    lowest = np.array([low[:, 0].min(), low[0, 1]])
+    starts = np.flatnonzero((around == lowest).all(axis=1)).tolist() if len(around) else []
+    turns = [np.roll(around, -start, axis=0) for start in starts] or [ring[:1]]
+    # A line may touch itself there: then the way it goes on decides.
+    turned = min(turns, key=lambda points: points.tobytes())
     return np.concatenate([turned, turned[:1]])
+
+
+def without_repeats(points: Points) -> Points:
+    """A line without vertices that repeat the one before, as where its height is that of a cell."""
+    kept = np.ones(len(points), bool)
+    kept[1:] = (points[1:] != points[:-1]).any(axis=1)
+    return points[kept]
 
 
 def pieces(values: Points, column: int, row: int, columns: int, interval: float) -> Iterator[_Piece]:
