@@ -14,10 +14,11 @@ from typing import Any
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
-from tilery.workloads.pointcloud.ground import UNCLASSIFIED, GroundResult, bilinear
+from tilery.workloads.pointcloud.ground import GROUND, UNCLASSIFIED, GroundResult
+from tilery.workloads.pointcloud.lines import wire_cells
 from tilery.workloads.pointcloud.options import ObjectOptions
 
-LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING = 3, 4, 5, 6
+LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE = 3, 4, 5, 6, 14, 18
 
 FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 1
 ROUNDS = 2
@@ -28,6 +29,10 @@ RING = 1
 """Cells around the core for which regions are told: a point takes part in a region of a neighbouring cell."""
 CLEAN_LEAST, FILL_LEAST, WALL_LEAST = 4, 16, 2
 """Of 9 cells, those that must be smooth; of 25, those that must be roof around a hole; of 9, those beside a wall."""
+GRASS_DENSITY, GRASS_SLOPE = 4, 300
+"""Ground points per m2 from which the terrain is known closely; mm that ground may be higher, on a slope of 1."""
+ALONE_POINTS, ALONE_AMONG = 2, 50
+"""Points of noise in one cell at most; points above ground in the 5 x 5 cells around at least."""
 LOW_DEPTH_MM = 2_000
 """Low things are looked at whole."""
 NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
@@ -97,27 +102,83 @@ def classify_objects(
     other = xp.flatnonzero(ground.labels == UNCLASSIFIED)
     if not len(other) or not bool(mine.any()):
         return Found(labels, otherwise, region, xp.zeros(ring.shape, dtype=bool), ring)
+    height_of_all, low_plants = ground.height, _low_plants(x, y, ground, mine, window, cell_mm, options)
+    labels[low_plants] = otherwise[low_plants] = LOW_VEGETATION
     x, y, z, returns = x[other], y[other], z[other].astype(xp.int64), Returns.of(packed[other], told)
-    own = ground.terrain.ravel()[ground.window.cell_of(x, y, cell_mm)]
-    height = xp.where(own == VOID, 0, z - bilinear(ground.terrain, x, y, ground.window, cell_mm))
+    known = height_of_all[other] != VOID
+    height = xp.where(known, height_of_all[other], 0)
     cell = window.cell_of(x, y, cell_mm)
     high = height >= round(options.roof_m * MM_PER_M)
     roofs = roof_cells(x, y, z, high, returns, window, cell_mm, options)
     hard = hard_cells(x, y, z, height, high, returns, window, cell_mm, options)
+    wires = wire_cells(cell, height, returns.passed, window, round(options.wire_m * MM_PER_M), told)
+    alone = alone_above(cell, z, height, window, options)
 
     part = xp.flatnonzero(mine[other])
     place = other[part]
     x, y, z, height, cell = x[part], y[part], z[part], height[part], cell[part]
     plain = plants(height, options)
     plain[hard.ravel()[cell] & (height >= round(options.hard_m * MM_PER_M))] = UNCLASSIFIED
-    plain[own[part] == VOID] = UNCLASSIFIED
-    single = ~returns.several[part]
-    of = roof_of(x, y, z, cell, high[part], single, roofs, window, cell_mm, options)
+    plain[wires.ravel()[cell] & (height >= round(options.wire_m * MM_PER_M))] = WIRE
+    plain[z >= alone.ravel()[cell]] = HIGH_NOISE
+    plain[~known[part]] = UNCLASSIFIED
+    of = roof_of(x, y, z, cell, high[part], ~returns.several[part], roofs, window, cell_mm, options)
+    of = xp.where((plain == WIRE) | (plain == HIGH_NOISE), -1, of)
     otherwise[place] = plain
     labels[place] = xp.where(of >= 0, BUILDING, plain)
     row, column = of // window.width + (window.y0 - ring.y0), of % window.width + (window.x0 - ring.x0)
     region[place] = xp.where(of >= 0, row * ring.width + column, -1)
     return Found(labels, otherwise, region, roofs.there[ring.inside(window)], ring)
+
+
+def _low_plants(x: Any, y: Any, ground: GroundResult, mine: Any, window: Window, cell_mm: int, options: ObjectOptions) -> Any:
+    """Which points (indices) that passed for ground stand too high for it, where points are dense enough to tell: grass."""
+    xp = module_of(ground.height)
+    raised = mine & (ground.labels == GROUND) & (ground.height > round(options.grass_m * MM_PER_M))
+    tall = xp.flatnonzero(raised)
+    steepness = ground.slope.ravel()[ground.window.cell_of(x[tall], y[tall], cell_mm)].astype(xp.int64)
+    tall = tall[ground.height[tall] > round(options.grass_m * MM_PER_M) + steepness * GRASS_SLOPE // MM_PER_M]
+    if not len(tall):
+        return tall
+    there = xp.flatnonzero(ground.labels == GROUND)
+    count = xp.bincount(window.cell_of(x[there], y[there], cell_mm), minlength=window.width * window.height)
+    dense = around(count.reshape(window.shape), 1) * MM_PER_M**2 >= 9 * GRASS_DENSITY * cell_mm**2
+    return tall[dense.ravel()[window.cell_of(x[tall], y[tall], cell_mm)]]
+
+
+def alone_above(cell: Any, z: Any, height: Any, window: Window, options: ObjectOptions) -> Any:
+    """Per cell the height (int64 mm) from which its points are noise in the air: birds, clouds; far above all where none are.
+
+    They are the highest of their cell, two at most, high above ground and above everything else around, where points are
+    dense enough that a tree would have more.
+    """
+    xp, size = module_of(z), window.width * window.height
+    nothing = xp.full(window.shape, 1 << 40, dtype=xp.int64)
+    gap = round(options.alone_m * MM_PER_M)
+    aloft = xp.flatnonzero(height >= 2 * gap)
+    if not len(aloft):
+        return nothing
+    top = xp.full(size, -(1 << 31), dtype=xp.int32)
+    xp.maximum.at(top, cell, z.astype(xp.int32))
+    wide = top.astype(xp.int64)
+    upper = xp.bincount(cell[aloft][z[aloft] >= wide[cell[aloft]] - gap], minlength=size)
+    few = (upper > 0) & (upper <= ALONE_POINTS)
+    wide = wide.reshape(window.shape)
+    single = few.reshape(window.shape) & (_highest_beside(wide) < wide - gap)
+    dense = around(xp.bincount(cell, minlength=size).reshape(window.shape), 2) >= ALONE_AMONG
+    return xp.where(single & dense, wide - gap, nothing)
+
+
+def _highest_beside(values: Any) -> Any:
+    """Maximum over the eight cells around; of those beyond the raster nothing is known."""
+    xp = module_of(values)
+    wide = xp.pad(values, 1, constant_values=-(1 << 31))
+    rows, columns = values.shape
+    best = xp.full(values.shape, -(1 << 31), dtype=values.dtype)
+    for dy, dx in NEIGHBOURS:
+        if dy or dx:
+            xp.maximum(best, wide[1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns], out=best)
+    return best
 
 
 def plants(height: Any, options: ObjectOptions) -> Any:

@@ -54,6 +54,13 @@ class ObjectOptions(BaseModel):
     inner_cells: int = Field(3, ge=0, description="Cells of a building at least whose eight neighbours belong to it.")
     low_vegetation_m: float = Field(0.5, gt=0, description="Height (m) up to which vegetation is low (class 3) ...")
     medium_vegetation_m: float = Field(1.5, gt=0, description="... and up to which it is medium (class 4).")
+    grass_m: float = Field(
+        0.2, gt=0, description="Height (m) from which dense points just above the ground are low vegetation."
+    )
+    wire_m: float = Field(3.5, gt=0, description="Height (m) of the lowest wire (class 14).")
+    alone_m: float = Field(
+        5.0, gt=0, description="A point this far (m) above all others near it, twice as far above ground, is noise (18)."
+    )
     hard_m: float = Field(0.3, ge=0, description="Height (m) from which something may be neither plant nor building.")
     hard_share: float = Field(0.22, ge=0, le=1, description="Share of points of several returns up to which low things are.")
 
