@@ -33,7 +33,9 @@ class Scene:
     """What is drawn into every frame of a segment."""
 
     tracks: Tracks
-    """In every frame, with `TRAIL_US` before the segment."""
+    """In every frame of the segment."""
+    trails: Tracks
+    """In the frames that were looked at, from `TRAIL_US` before the segment on."""
     found: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]
     """Times, boxes and labels of all detections around the segment: what is blurred."""
     lines: Mapping[str, Sequence[Sequence[float]]]
@@ -41,6 +43,8 @@ class Scene:
     crossed: Mapping[str, Sequence[int]]
     """Line -> times (us) of its crossings, ascending."""
     hidden: Sequence[str]
+    near_us: float
+    """What was found so near to a frame in time is hidden in it."""
 
 
 def finish(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
@@ -76,18 +80,20 @@ def finish(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
 def _scene(work: Work[CctvOptions], frames: Frames) -> Scene:
     drawn = json.loads(work.store.get(work.key("merge", "drawn.json")))
     start, stop = (int(frames.time_us[0]), int(frames.time_us[-1])) if len(frames) else (0, 0)
-    margin = TRAIL_US + round(2e6 / work.options.detect_hz)
+    look_us = 2e6 / work.options.detect_hz
+    margin = TRAIL_US + round(look_us + 1e6 * work.options.gap_s)
     tracked = _rows(work, "tracks.parquet", start - margin, stop + margin)
     found = _rows(work, "detections.parquet", start - margin, stop + margin)
     likely = found["score"] >= blur.DOUBTFUL * drawn["confident"]
     crossed = {name: [time for time in times if time <= stop] for name, times in drawn["crossed"].items()}
     return Scene(
-        _everywhere(tracked, frames.time_us),
+        *_everywhere(tracked, frames.time_us),
         (_time_us(found)[likely], _boxes(found)[likely], _labels(found)[likely]),
         drawn["lines"],
         drawn["zones"],
         crossed,
         work.options.blur,
+        look_us,
     )
 
 
@@ -96,7 +102,7 @@ def _drawn(picture: Rgb, time_us: int, to_reference: NDArray[np.float64], scene:
     rows = slice(*np.searchsorted(scene.tracks.time_us, [time_us, time_us + 1]))
     boxes, labels = scene.tracks.box[rows], scene.tracks.label[rows]
     if scene.hidden:
-        around, which = _around(scene.found, time_us)
+        around, which = _around(scene.found, time_us, scene.near_us)
         every = np.concatenate([boxes, around]) * np.float32(scale)
         hidden = blur.regions(every, np.concatenate([labels, which]), scene.hidden, width, height)
         picture = blur.hide(picture, hidden)
@@ -117,24 +123,25 @@ def _drawn(picture: Rgb, time_us: int, to_reference: NDArray[np.float64], scene:
 
 def _paths(canvas: Rgb, time_us: int, back: NDArray[Any], scene: Scene, scale: float) -> None:
     """Where each track that is in the frame was in the seconds before."""
-    now = scene.tracks.id[slice(*np.searchsorted(scene.tracks.time_us, [time_us, time_us + 1]))]
-    rows = np.arange(*np.searchsorted(scene.tracks.time_us, [time_us - TRAIL_US, time_us + 1]))
-    for identity in now:
-        own = rows[scene.tracks.id[rows] == identity]
-        marks.path(canvas, apply(back, scene.tracks.foot[own]) * scale, marks.colour_of(int(identity)))
+    trails = scene.trails
+    rows = np.arange(*np.searchsorted(trails.time_us, [time_us - TRAIL_US, time_us]))
+    for at in range(*np.searchsorted(scene.tracks.time_us, [time_us, time_us + 1])):
+        identity = int(scene.tracks.id[at])
+        feet = np.concatenate([trails.foot[rows[trails.id[rows] == identity]], scene.tracks.foot[at : at + 1]])
+        marks.path(canvas, apply(back, feet) * scale, marks.colour_of(identity))
 
 
-def _around(found: tuple[NDArray[np.int64], Any, Any], time_us: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _around(
+    found: tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]], time_us: int, near_us: float
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """What was found in the frames looked at before and after this moment, tracked or not."""
     times, boxes, labels = found
-    before, after = np.searchsorted(times, [time_us, time_us + 1])
-    near = {int(times[max(before - 1, 0)]), int(times[min(after, len(times) - 1)]), time_us} if len(times) else set()
-    rows = np.isin(times, list(near))
-    return boxes[rows], labels[rows]
+    near = slice(*np.searchsorted(times, [time_us - near_us, time_us + near_us]))
+    return boxes[near], labels[near]
 
 
-def _everywhere(rows: Mapping[str, NDArray[Any]], time_us: NDArray[np.int64]) -> Tracks:
-    """The tracks in every frame of the segment, and where they were looked at before it."""
+def _everywhere(rows: Mapping[str, NDArray[Any]], time_us: NDArray[np.int64]) -> tuple[Tracks, Tracks]:
+    """The tracks in every frame of the segment, and those in the frames that were looked at around it."""
     own = _time_us(rows)
     every = np.union1d(own, time_us)
     pairs = np.stack([rows["x"], rows["y"]], axis=1), np.stack([rows["vx"], rows["vy"]], axis=1)
@@ -151,7 +158,7 @@ def _everywhere(rows: Mapping[str, NDArray[Any]], time_us: NDArray[np.int64]) ->
         jitter=np.zeros(len(own), np.float32),
     )
     still = np.broadcast_to(np.eye(3), (len(every), 3, 3))
-    return dense(seen, Frames(every, np.zeros(len(every), np.uint8), still))
+    return dense(seen, Frames(every, np.zeros(len(every), np.uint8), still)), seen
 
 
 def _rows(work: Work[CctvOptions], name: str, start_us: int, stop_us: int) -> dict[str, NDArray[Any]]:

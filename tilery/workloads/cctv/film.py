@@ -1,4 +1,4 @@
-"""H.264 in MP4, made in parts that join without being encoded again, whichever way the timeline was cut into parts.
+"""H.264 (or VP9) in MP4, made in parts that join without being encoded again, whichever way the timeline was cut into parts.
 
 Every block of the timeline is a stream of its own: it starts with a key frame and depends on no other. All are encoded with
 the same settings, so that their headers are the same, and without B-frames, so that their times go on where they join.
@@ -20,14 +20,22 @@ from av.video.stream import VideoStream
 from numpy import uint8
 from numpy.typing import NDArray
 
-ENCODER = "libx264"
-SETTINGS = {"preset": "veryfast", "crf": "25", "bf": "0"}
+ENCODERS = {
+    "libx264": {"preset": "veryfast", "crf": "25", "bf": "0"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "33", "b": "0", "lag-in-frames": "0", "auto-alt-ref": "0"},
+}
+"""The first that is there is taken (docs/decisions/0007)."""
 TIME_BASE = Fraction(1, 90_000)
 """The clock of broadcast video: every usual frame rate is whole in it."""
 RATE = Fraction(25)
 """What the encoder plans with; the times of the frames are those of the source."""
 LONGEST = 1280
 """Pixels of the longer side, at most: what one watches, not what one measures."""
+
+
+def encoder() -> str:
+    """The name of the encoder of this machine's libraries."""
+    return next(name for name in ENCODERS if name in av.codecs_available)
 
 
 def size(width: int, height: int) -> tuple[int, int]:
@@ -42,7 +50,8 @@ class Film:
     def __init__(self, path: Path, width: int, height: int) -> None:
         self._size = width, height
         self._out = av.open(str(path), "w", format="mp4")
-        self._stream = cast(VideoStream, self._out.add_stream(ENCODER, rate=RATE, options=SETTINGS))
+        self._name = encoder()
+        self._stream = cast(VideoStream, self._out.add_stream(self._name, rate=RATE, options=ENCODERS[self._name]))
         self._set_up(self._stream.codec_context)
         self._stream.time_base = TIME_BASE
         self._encoder: VideoCodecContext | None = None
@@ -52,8 +61,8 @@ class Film:
     def block(self, time_us: int) -> None:
         """From here on nothing depends on what came before."""
         self._flush()
-        self._encoder = cast(VideoCodecContext, av.CodecContext.create(ENCODER, "w"))
-        self._encoder.options = SETTINGS
+        self._encoder = cast(VideoCodecContext, av.CodecContext.create(self._name, "w"))
+        self._encoder.options = ENCODERS[self._name]
         self._set_up(self._encoder)
         self._begun = _ticks(time_us)
 
