@@ -54,7 +54,7 @@ class AppStack(cdk.Stack):
                     target=target,
                     given=settings.images.get(f"{workload}-{target}", ""),
                 )
-                for target in sorted({"cpu", *(lane.image for lane in settings.batch_lanes)})
+                for target in sorted({"cpu", *(lane.image for lane in settings.lanes_of(workload))})
             }
             for workload in settings.workloads
         }
@@ -88,7 +88,7 @@ class AppStack(cdk.Stack):
                 prefix=prefix,
                 workload=workload,
                 role_path=role_path,
-                lanes=settings.batch_lanes,
+                lanes=settings.lanes_of(workload),
                 images=images[workload],
                 data_role=data_role,
                 environment=environment,
@@ -103,7 +103,7 @@ class AppStack(cdk.Stack):
                 functions=functions.of_pipeline(workload),
                 work=storage.work,
                 key=storage.key,
-                job_queues=queues.arns,
+                job_queues={lane.name: queues.arns[lane.name] for lane in settings.lanes_of(workload)},
                 job_definitions=jobs.arns,
                 map_concurrency=settings.map_concurrency,
                 tolerated_failure_percentage=settings.tolerated_failure_percentage,

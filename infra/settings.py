@@ -58,6 +58,10 @@ class Settings:
     def batch_lanes(self) -> tuple[names.BatchLane, ...]:
         return tuple(names.BATCH_LANES[lane] for lane in self.lanes if lane in names.BATCH_LANES)
 
+    def lanes_of(self, workload: str) -> tuple[names.BatchLane, ...]:
+        """The Batch lanes of a workload: those with a GPU only if it can compute on one."""
+        return tuple(lane for lane in self.batch_lanes if registry.load(workload).gpu or not lane.gpus)
+
     @property
     def prefix(self) -> str:
         """What every physical name starts with."""

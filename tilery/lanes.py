@@ -30,6 +30,11 @@ def deployed() -> list[str]:
     return os.environ.get("TILERY_LANES", "lambda,fargate").split(",")
 
 
+def usable(lanes: list[str], gpu: bool) -> list[str]:
+    """The lanes of a workload: those with a GPU only if it can compute on one."""
+    return [lane for lane in lanes if gpu or lane not in names.BATCH_LANES or not names.BATCH_LANES[lane].gpus]
+
+
 def first_batch_lane(lanes: list[str], device: str) -> str:
     """The lane of sharded work: a GPU where one is deployed and the run does not ask for the CPU."""
     batch = [lane for lane in lanes if lane in names.BATCH_LANES]

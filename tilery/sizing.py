@@ -24,8 +24,11 @@ def size(store: Store, tenant: str, run_id: str) -> Run:
     options = parse(workload.Options, given.options, f"the options of {given.dataset}")
     sources = [_digested(store, source) for source in given.sources]
     sizing = workload.size(sources, options, store)
+    if options.device == "gpu" and not workload.gpu:
+        raise BadInput(f"device=gpu, but nothing of {given.workload} computes on a GPU; leave device out")
+    usable = lanes.usable(lanes.deployed(), bool(workload.gpu))
     lane = lanes.choose(
-        given.workload, options.lane, options.device, sizing.work, sizing.memory_mib, lanes.deployed(), bool(options.pause)
+        given.workload, options.lane, options.device, sizing.work, sizing.memory_mib, usable, bool(options.pause)
     )
     run = Run(
         run_id=run_id,

@@ -21,7 +21,7 @@ def whole(store: Store, tenant: str, run_id: str) -> None:
     last = links[-1]
     if store.head(keys.join(last.folder, "complete.json")) is not None:
         return
-    on = device.choose(str(run.options.get("device", "auto")))
+    on = device.choose(str(run.options.get("device", "auto")), registry.load(run.workload).gpu)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tilery-") as scratch:
         work = worker.make_work(store, run, last, links, Path(scratch), on.kind)

