@@ -46,10 +46,10 @@ def test_two_who_pass_each_other_keep_their_ids() -> None:
 
 def test_an_occlusion_is_bridged_along_the_way() -> None:
     seen = frames(100)
-    tracks = track(seen, walker(seen, (100, 200), (40, 10), noise=1, hidden=[(4, 5.5)]), confident=0.5)
+    tracks = track(seen, walker(seen, (100, 200), (40, 10), noise=1, hidden=[(4, 5.3)]), confident=0.5)
     assert ids(tracks) == [1]
     bridged = tracks.state == State.BRIDGED
-    assert bridged.sum() == 15
+    assert bridged.sum() == 13
     truth = np.array([100, 240]) + tracks.time_us[:, None] * 1e-6 * np.array([40, 10])
     assert np.abs(tracks.foot - truth).max() < 5
     assert (tracks.score[bridged] == 0).all()

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 BLUR = 0.15
 """Standard deviation of a measured edge, in box sizes."""
-SHAKE = np.array([0.3, 0.3, 0.1, 0.1])
+SHAKE = np.array([0.5, 0.5, 0.1, 0.1])
 """Square root of the accelerations' spectral density, in box sizes / s^1.5: centres turn and brake, sizes change slowly."""
 START = np.array([5.0, 5.0, 0.3, 0.3])
 """Standard deviation of an unknown speed, in box sizes a second."""

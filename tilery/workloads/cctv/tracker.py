@@ -25,7 +25,7 @@ PATIENCE_S = 1.0
 """How long a track that is not seen waits for its next detection; later ones are joined by `tracklets.join`."""
 LEAST_PATIENCE_S = 0.4
 """A track waits no longer than it was seen, but at least this long."""
-OVERLAP = 0.2
+OVERLAP = 0.1
 """What a doubtful detection must share with the expected box."""
 DOUBTFUL = 0.6
 """Detections with less than this share of the confident score are not used at all."""

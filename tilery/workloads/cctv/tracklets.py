@@ -19,7 +19,7 @@ from tilery.workloads.cctv.tracks import State, Tracks, cubic, empty
 
 Whole = NDArray[np.int64]
 
-BRIDGE_S = 2.0
+BRIDGE_S = 1.5
 """The longest occlusion that tracklets are joined over."""
 BRIDGE_GATE = 26.1
 """Largest squared distance of two tracklets: 99.9 % of the chi-squared distribution of 8 degrees of freedom."""
