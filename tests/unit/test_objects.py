@@ -1,4 +1,4 @@
-"""Classes above ground: right on scenes that are known, and the same whole or tiled, in any order of points, tiles and merges."""
+"""Classes above ground: right on scenes that are known, and the same whole or tiled, in any order."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +9,12 @@ import numpy.typing as npt
 import pytest
 
 from tests.data import real
+from tilery.workloads.pointcloud import classify as classification
 from tilery.workloads.pointcloud import fragments, ground, objects, regions
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import TileGrid, bounds, tile_id, to_millimetres
+from tilery.workloads.pointcloud.grid import TileGrid, tile_id, to_millimetres
 from tilery.workloads.pointcloud.options import GroundOptions, ObjectOptions, PointCloudOptions
 
 SMALL = PointCloudOptions(ground=GroundOptions(max_window_m=12, fill_m=6))
@@ -84,3 +85,131 @@ def labels_of(
 
 def counted(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
     return {str(label): int(count) for label, count in enumerate(np.bincount(labels)) if count}
+
+
+def town(
+    seed: int, metres: int = 60, density: int = 12, origin: tuple[int, int] = (-30, -20)
+) -> tuple[Fragment, npt.NDArray[np.uint8]]:
+    """Flat ground with houses of several shapes, trees, a shed and a bird, and what each point is."""
+    random = np.random.default_rng(seed)
+    count = metres * metres * density
+    x, y = random.uniform(0, metres, (2, count))
+    z, truth = 100 + 0.02 * x + random.normal(0, 0.02, count), np.full(count, 2, np.uint8)
+    several = np.ones(count, np.uint8)
+    gable = (abs(x - 16) < 6) & (abs(y - 20) < 9)
+    z[gable], truth[gable] = 108 - 0.6 * abs(x[gable] - 16) + random.normal(0, 0.02, gable.sum()), BUILDING
+    flat = (abs(x - 44) < 9) & (abs(y - 40) < 7) & ~((abs(x - 50) < 4) & (abs(y - 44) < 4))
+    z[flat], truth[flat] = 106 + random.normal(0, 0.02, flat.sum()), BUILDING
+    for east, north, radius in ((40, 14, 5), (12, 48, 6), (52, 22, 3)):
+        off = (x - east) ** 2 + (y - north) ** 2
+        crown = (off < radius**2) & (random.random(count) < 0.8)
+        z[crown] = 103 + random.uniform(0, 1, crown.sum()) * np.sqrt(radius**2 - off[crown]) * 1.5
+        truth[crown], several[crown] = 5, random.integers(1, 4, crown.sum())
+    shed = (abs(x - 30) < 1) & (abs(y - 30) < 1)
+    z[shed], truth[shed] = 102.6 + random.normal(0, 0.02, shed.sum()), 1
+    z[0], truth[0] = 160, 18
+    number = np.minimum(np.ones(count, np.uint8), several)
+    mm = [np.floor(values * 1000).astype(np.int64) for values in (x + origin[0], y + origin[1], z)]
+    returns = fragments.pack_returns(number, several)
+    return points_of(mm[0], mm[1], mm[2].astype(np.int32), returns=returns, source=truth), truth
+
+
+def overlap(labels: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], classes: tuple[int, ...]) -> float:
+    """Intersection over union of some classes."""
+    found, right = np.isin(labels, classes), np.isin(truth, classes)
+    return float((found & right).sum() / (found | right).sum())
+
+
+def test_houses_trees_and_ground_are_told_apart() -> None:
+    points, truth = town(1)
+    labels, counts = labels_of(points, SMALL, 500)
+    assert overlap(labels, truth, (2,)) > 0.98
+    assert overlap(labels, truth, (BUILDING,)) > 0.97
+    assert overlap(labels, truth, (3, 4, 5)) > 0.9
+    assert labels[truth == 18].tolist() == [18], "the bird"
+    assert not (labels[truth == 1] == BUILDING).any(), "a shed of 4 m2 is no building"
+    assert counts == counted(labels)
+
+
+@pytest.mark.parametrize(
+    ("side", "origin", "seed", "fan_in"), [(13, (0, 0), 1, 2), (31, (7, -11), 2, 3), (48, (-13, 5), 3, 64)]
+)
+def test_tiles_their_origin_and_every_order_change_nothing(side: int, origin: tuple[int, int], seed: int, fan_in: int) -> None:
+    points, _ = town(2)
+    right, counts = labels_of(points, SMALL, 500)
+    labels, cut = labels_of(points, SMALL, side, origin, seed, fan_in)
+    assert np.flatnonzero(labels != right).tolist() == []
+    assert cut == counts
+
+
+@pytest.mark.parametrize(
+    "name", ["ignpt_test_data_77055_627760_LA93_IGN69.laz", "laspy_file_with_both_wkt_and_geotiff_vlrs.las"]
+)
+def test_a_real_file_is_the_same_in_tiles(name: str) -> None:
+    points = read(real(f"pointcloud/samples/{name}"))
+    right, counts = labels_of(points, SMALL, 4000)
+    assert {"1", "2", "3", "4", "5", "6"} <= set(counts)
+    for side, origin, seed in ((17, (0, 0), 1), (41, (7, 11), 2)):
+        labels, cut = labels_of(points, SMALL, side, origin, seed)
+        assert np.flatnonzero(labels != right).tolist() == []
+        assert cut == counts
+
+
+def test_the_halo_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = read(real("pointcloud/samples/ignpt_test_data_77055_627760_LA93_IGN69.laz"))
+    right, _ = labels_of(points, SMALL, 500)
+    for module in (objects, classification):
+        monkeypatch.setattr(module, "REACH", 3)
+    wrong, _ = labels_of(points, SMALL, 17, (0, 3))
+    assert (wrong != right).any()
+
+
+def test_a_house_on_four_tiles_is_one_house_and_a_shed_is_none() -> None:
+    """Each quarter of the house alone is too small."""
+    options = replace_objects(area_m2=80.0)
+    ground_x, ground_y = np.meshgrid(np.arange(-30_000, 30_000, 300), np.arange(-30_000, 30_000, 300))
+    x, y = ground_x.ravel().astype(np.int64), ground_y.ravel().astype(np.int64)
+    house, shed = (abs(x) < 6_000) & (abs(y) < 6_000), (abs(x - 20_000) < 3_000) & (abs(y - 20_000) < 3_000)
+    z = np.where(house | shed, 104_000, 100_000).astype(np.int32)
+    for side in (20, 500):
+        labels, _ = labels_of(points_of(x, y, z), options, side)
+        assert (labels[house] == BUILDING).all()
+        assert not (labels[shed] == BUILDING).any()
+
+
+def replace_objects(**changes: float) -> PointCloudOptions:
+    return SMALL.model_copy(update={"objects": ObjectOptions(**changes)})  # type: ignore[arg-type]
+
+
+def test_classes_that_are_kept_survive_and_nothing_else_changes() -> None:
+    points, truth = town(5)
+    told = replace(points, source=np.where(truth == 5, 9, truth).astype(np.uint8))
+    without, _ = labels_of(told, SMALL, 31)
+    labels, counts = labels_of(told, SMALL.model_copy(update={"keep": [9, 1]}), 31)
+    kept = np.isin(told.source, [9, 1])
+    assert (labels[kept] == told.source[kept]).all()
+    assert (labels[~kept] == without[~kept]).all()
+    assert counts == counted(labels)
+
+
+def test_evidence_of_the_input_starts_and_ends_roofs() -> None:
+    points, truth = town(6)
+    wrong = np.where((truth == BUILDING) & (points.x < 0), 5, truth).astype(np.uint8)
+    told = replace(points, source=wrong)
+    labels, _ = labels_of(told, SMALL.model_copy(update={"evidence": True}), 31)
+    gable = (truth == BUILDING) & (points.x < 0)
+    assert (labels[gable] == BUILDING).mean() < 0.2
+    assert (labels[(truth == BUILDING) & ~gable] == BUILDING).mean() > 0.97
+
+
+def test_a_wire_between_poles_is_a_wire() -> None:
+    random = np.random.default_rng(1)
+    x, y = (random.uniform(0, 60_000, 20_000) for _ in range(2))
+    along = random.uniform(5_000, 55_000, 400)
+    x, y = np.concatenate([x, along]), np.concatenate([y, 20_000 + 0.3 * along + random.normal(0, 50, 400)])
+    z = np.concatenate([random.normal(0, 20, 20_000), 8_000 + random.normal(0, 30, 400)])
+    returns = np.where(np.arange(20_400) < 20_000, 0x11, 0x21).astype(np.uint8)
+    points = points_of(*(values.astype(np.int64) for values in (x, y)), z.astype(np.int32), returns=returns)
+    labels, _ = labels_of(points, SMALL, 25)
+    assert (labels[20_000:] == 14).mean() > 0.8
+    assert (labels[:20_000] == 2).mean() > 0.98

@@ -37,8 +37,9 @@ class Labelled:
     def statistics(self, points: Fragment) -> dict[str, Any]:
         """Of the points that the tile owns; those of open regions are without class as yet."""
         owned = self.labels != 0
-        columns = (points.source, points.x, points.y, points.z)
-        return statistics.of_labels(self.labels[owned], *(column[owned] for column in columns), self.numbers[owned] == 0)
+        sure = self.numbers[owned] == 0
+        x, y, z = points.x[owned], points.y[owned], points.z[owned]
+        return statistics.of_labels(self.labels[owned], points.source[owned], x, y, z, sure)
 
 
 def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
@@ -75,7 +76,8 @@ def classify(
     x, y, z, returns = (xp.asarray(column) for column in (points.x, points.y, points.z, points.returns))
     core = frame.grid.window(tile)
     ground = ground_of(x, y, z, core.grow(REACH), options.ground)
-    found = classify_objects(x, y, z, returns, ground, core, frame.grid.cell_mm, options.objects, told)
+    source = xp.asarray(points.source) if options.evidence else None
+    found = classify_objects(x, y, z, returns, ground, core, frame.grid.cell_mm, options.objects, told, source)
     found = kept(found, points.source, options.keep)
     mine = regions.of_tile(found, points.source, tile_id(tile), core)
     complete, rest = regions.settled(mine.regions.values(), frame.grid, last=False)

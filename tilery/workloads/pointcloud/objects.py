@@ -14,7 +14,7 @@ from typing import Any
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
-from tilery.workloads.pointcloud.ground import GROUND, UNCLASSIFIED, GroundResult
+from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, UNCLASSIFIED, GroundResult
 from tilery.workloads.pointcloud.lines import wire_cells
 from tilery.workloads.pointcloud.options import ObjectOptions
 
@@ -32,7 +32,7 @@ CLEAN_LEAST, FILL_LEAST, WALL_LEAST = 4, 16, 2
 GRASS_DENSITY, GRASS_SLOPE = 4, 300
 """Ground points per m2 from which the terrain is known closely; mm that ground may be higher, on a slope of 1."""
 ALONE_POINTS, ALONE_AMONG = 2, 50
-"""Points of noise in one cell at most; points above ground in the 5 x 5 cells around at least."""
+"""Points of noise in one cell at most; points in the 5 x 5 cells around at least."""
 LOW_DEPTH_MM = 2_000
 """Low things are looked at whole."""
 NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
@@ -86,12 +86,21 @@ class Roofs:
 
 
 def classify_objects(
-    x: Any, y: Any, z: Any, packed: Any, ground: GroundResult, core: Window, cell_mm: int, options: ObjectOptions, told: bool
+    x: Any,
+    y: Any,
+    z: Any,
+    packed: Any,
+    ground: GroundResult,
+    core: Window,
+    cell_mm: int,
+    options: ObjectOptions,
+    told: bool,
+    source: Any = None,
 ) -> Found:
     """The classes of the points in `core`; those of ground and noise as they are.
 
     `ground` is that of `core.grow(REACH)`, of the same points (mm). `packed` are the returns as fragments hold them, `told`
-    says whether any pulse of the drop has several.
+    says whether any pulse of the drop has several. `source` are the classes of the input, where they are evidence.
     """
     xp = module_of(z)
     mine = core.contains(x, y, cell_mm)
@@ -102,6 +111,7 @@ def classify_objects(
     other = xp.flatnonzero(ground.labels == UNCLASSIFIED)
     if not len(other) or not bool(mine.any()):
         return Found(labels, otherwise, region, xp.zeros(ring.shape, dtype=bool), ring)
+    everywhere = window.cell_of(x[ground.labels != HALO_ONLY], y[ground.labels != HALO_ONLY], cell_mm)
     height_of_all, low_plants = ground.height, _low_plants(x, y, ground, mine, window, cell_mm, options)
     labels[low_plants] = otherwise[low_plants] = LOW_VEGETATION
     x, y, z, returns = x[other], y[other], z[other].astype(xp.int64), Returns.of(packed[other], told)
@@ -109,10 +119,11 @@ def classify_objects(
     height = xp.where(known, height_of_all[other], 0)
     cell = window.cell_of(x, y, cell_mm)
     high = height >= round(options.roof_m * MM_PER_M)
-    roofs = roof_cells(x, y, z, high, returns, window, cell_mm, options)
+    believed = None if source is None else votes(source[other], cell, high, window)
+    roofs = roof_cells(x, y, z, high, returns, window, cell_mm, options, believed)
     hard = hard_cells(x, y, z, height, high, returns, window, cell_mm, options)
     wires = wire_cells(cell, height, returns.passed, window, round(options.wire_m * MM_PER_M), told)
-    alone = alone_above(cell, z, height, window, options)
+    alone = alone_above(cell, z, height, everywhere, window, options)
 
     part = xp.flatnonzero(mine[other])
     place = other[part]
@@ -146,11 +157,11 @@ def _low_plants(x: Any, y: Any, ground: GroundResult, mine: Any, window: Window,
     return tall[dense.ravel()[window.cell_of(x[tall], y[tall], cell_mm)]]
 
 
-def alone_above(cell: Any, z: Any, height: Any, window: Window, options: ObjectOptions) -> Any:
+def alone_above(cell: Any, z: Any, height: Any, everywhere: Any, window: Window, options: ObjectOptions) -> Any:
     """Per cell the height (int64 mm) from which its points are noise in the air: birds, clouds; far above all where none are.
 
     They are the highest of their cell, two at most, high above ground and above everything else around, where points are
-    dense enough that a tree would have more.
+    dense enough that a tree would have more. `everywhere`: the cells of all points, ground included.
     """
     xp, size = module_of(z), window.width * window.height
     nothing = xp.full(window.shape, 1 << 40, dtype=xp.int64)
@@ -165,7 +176,7 @@ def alone_above(cell: Any, z: Any, height: Any, window: Window, options: ObjectO
     few = (upper > 0) & (upper <= ALONE_POINTS)
     wide = wide.reshape(window.shape)
     single = few.reshape(window.shape) & (_highest_beside(wide) < wide - gap)
-    dense = around(xp.bincount(cell, minlength=size).reshape(window.shape), 2) >= ALONE_AMONG
+    dense = around(xp.bincount(everywhere, minlength=size).reshape(window.shape), 2) >= ALONE_AMONG
     return xp.where(single & dense, wide - gap, nothing)
 
 
@@ -208,15 +219,25 @@ def hard_cells(
 
 
 def roof_cells(
-    x: Any, y: Any, z: Any, high: Any, returns: Returns, window: Window, cell_mm: int, options: ObjectOptions
+    x: Any,
+    y: Any,
+    z: Any,
+    high: Any,
+    returns: Returns,
+    window: Window,
+    cell_mm: int,
+    options: ObjectOptions,
+    believed: tuple[Any, Any] | None = None,
 ) -> Roofs:
-    """The cells whose high points form a roof, and the plane of each."""
+    """The cells whose high points form a roof, and the plane of each. `believed` as `votes` returns it."""
     xp, size = module_of(z), window.width * window.height
     x, y, z, passed = x[high], y[high], z[high], returns.passed[high]
     surface = planes(x, y, z, window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
     light = xp.bincount(window.cell_of(x, y, cell_mm)[passed], minlength=size).reshape(window.shape)
     closed = (surface.count > 0) & (1000 * light <= round(1000 * options.passed_share) * surface.count)
     seeds = closed & (surface.variance <= round(options.rough_m * MM_PER_M) ** 2)
+    if believed is not None:
+        seeds, closed = (seeds | (believed[0] & (surface.variance < NO_PLANE))) & ~believed[1], closed & ~believed[1]
     seeds &= around(seeds, 1) >= CLEAN_LEAST
     loose = closed & (surface.variance <= (2 * round(options.rough_m * MM_PER_M)) ** 2)
     there = seeds | (loose & (around(seeds, 1) > 0))
@@ -224,6 +245,17 @@ def roof_cells(
     for _ in range(ROUNDS):
         roofs = _grown(roofs, closed & (surface.variance < NO_PLANE), surface, cell_mm, options)
     return _filled(roofs, (surface.count > 0), surface, cell_mm)
+
+
+def votes(source: Any, cell: Any, high: Any, window: Window) -> tuple[Any, Any]:
+    """Cells (bool) most of whose high points the input calls building, and those of which it does vegetation."""
+    xp, size = module_of(source), window.width * window.height
+
+    def most(chosen: Any) -> Any:
+        return (2 * xp.bincount(cell[chosen], minlength=size) > xp.bincount(cell[high], minlength=size)).reshape(window.shape)
+
+    plants_there = (source >= LOW_VEGETATION) & (source <= HIGH_VEGETATION)
+    return most(high & (source == BUILDING)), most(high & plants_there)
 
 
 def _grown(roofs: Roofs, closed: Any, surface: Planes, cell_mm: int, options: ObjectOptions) -> Roofs:

@@ -99,4 +99,8 @@ class PointCloudOptions(Options):
     keep: list[Annotated[int, Field(ge=1, le=255)]] = Field(
         [], description="Classes of the input that its points keep, whatever is found."
     )
+    evidence: bool = Field(
+        False,
+        description="Where the input says building or vegetation of most high points of a cell, roofs start or end there.",
+    )
     objects: ObjectOptions = Field(ObjectOptions(), description="Parameters of the classes above ground.")
