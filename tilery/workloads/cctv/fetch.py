@@ -74,7 +74,7 @@ NANODET = Embedded(
         ),
         decode=Decode(kind="nanodet"),
         classes=list(COCO),
-        score=0.4,
+        score=0.5,
         licence=LICENCE,
     ),
 )

@@ -1,7 +1,8 @@
-"""What moves: pictures of a fixed camera against the background, which is the median of pictures around them.
+"""What moves: pictures of a fixed camera against what each pixel shows at other times.
 
-The background of a stretch is made of pictures before, in and after the frames it is used for, so a thing that has just come
-to stop, or just left, leaves no ghost for long. It depends on nothing but these pictures: no state is carried on.
+A pixel is background if it looked like that in a fair share of the pictures before, in and after (k nearest neighbours,
+Zivkovic and van der Heijden 2006, on pictures of both sides): leaves in the wind have several looks and all of them count, and
+a thing that has just come or left leaves no ghost. It depends on nothing but these pictures: no state is carried on.
 Shadows are darker but of the colour of the ground (Horprasert et al. 1999): they are no motion.
 """
 
@@ -14,44 +15,67 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tilery.workloads.cctv import nms
 from tilery.workloads.cctv.detector import Found
 from tilery.workloads.cctv.labels import LABELS, MOVING
 
 Rgb = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
 """0 or 1."""
-CHANGE = 25
-"""Least difference of the most different channel, of 255."""
+LIKE = 24
+"""Grey levels by which each channel of two looks of one thing may differ, of 255."""
+OFTEN = 0.2
+"""The share of the pictures in which background looks like that, at least."""
 SHADOW = 0.5, 0.97
 """Brightness of a shadow as a share of the background's."""
 SHADOW_COLOUR = 6.0
 """Largest distance of a shadow from the line of the background's colour, of 255."""
-LEAST_AREA = 40
+SPECK, GAP = 5, 3
+"""Sides (pixels of the small picture) of the median that removes specks, and of the closing that mends gaps."""
+LEAST_AREA = 60
 """Pixels of the small picture: smaller blobs are noise."""
+CONFIDENT = 0.6
+"""From this score on a blob counts as a thing of its own, without a detector."""
+FAINT_SCORE, FAINT_MOVING = 0.2, 0.1
+"""A box below this score in which less than this share moves is noise."""
+COVERED = 0.3
+"""A blob of which this share lies in boxes of the detector adds nothing to them."""
+UNNAMED_SCORE = 0.3
+"""Score of what moves and has no name, beside a detector: too low to start a track of its own."""
 
 
 @dataclass(frozen=True)
 class Background:
-    """What a fixed camera sees when nothing is there."""
+    """What a fixed camera sees when nothing moves."""
 
-    picture: Rgb
+    pictures: Sequence[Rgb]
+    usual: Rgb
+    """The median."""
 
     @staticmethod
     def of(pictures: Sequence[Rgb]) -> Background:
         stack = np.stack(pictures)
         middle = (len(stack) - 1) // 2
-        return Background(np.partition(stack, middle, axis=0)[middle])
+        return Background(pictures, np.partition(stack, middle, axis=0)[middle])
 
     def moving(self, picture: Rgb) -> Mask:
         """Which pixels show something that is not background, nor its shadow."""
-        different = cv2.absdiff(picture, self.picture).max(axis=2) > CHANGE
-        seen, known = picture.astype(np.float32), self.picture.astype(np.float32) + 1
+        margin = np.full_like(picture, LIKE)
+        least, most = cv2.subtract(picture, margin), cv2.add(picture, margin)
+        alike, ones = np.zeros(picture.shape[:2], np.uint8), np.ones(picture.shape[:2], np.uint8)
+        for other in self.pictures:
+            cv2.add(alike, cv2.bitwise_and(cv2.inRange(other, least, most), ones), alike)
+        mask = (alike < OFTEN * len(self.pictures)).astype(np.uint8)
+        if mask.any():
+            mask[self._shadow(picture)] = 0
+        without_specks = cv2.medianBlur(mask, SPECK)
+        return np.asarray(cv2.morphologyEx(without_specks, cv2.MORPH_CLOSE, np.ones((GAP, GAP), np.uint8)), np.uint8)
+
+    def _shadow(self, picture: Rgb) -> NDArray[np.bool_]:
+        seen, known = picture.astype(np.float32), self.usual.astype(np.float32) + 1
         share = (seen * known).sum(2) / (known * known).sum(2)
-        off = np.sqrt(((seen - share[..., None] * known) ** 2).sum(2))
-        shadow = (share > SHADOW[0]) & (share < SHADOW[1]) & (off < SHADOW_COLOUR)
-        mask = (different & ~shadow).astype(np.uint8)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.uint8)
+        off = ((seen - share[..., None] * known) ** 2).sum(2)
+        return np.asarray((share > SHADOW[0]) & (share < SHADOW[1]) & (off < SHADOW_COLOUR**2), np.bool_)
 
 
 def shares(mask: Mask, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -66,11 +90,26 @@ def shares(mask: Mask, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def blobs(mask: Mask) -> Found:
-    """Boxes of what moves, in pixels of the mask; the score grows with how much of its box a blob fills."""
+    """Boxes of what moves, in pixels of the mask. The score grows with the area and with how much of its box a blob fills."""
     _, _, rows, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     rows = rows[1:][rows[1:, cv2.CC_STAT_AREA] >= LEAST_AREA].astype(np.float32)
     left, top, width, height, area = rows.T
     box = np.stack([left, top, left + width, top + height], 1)
-    score = np.clip(area / (width * height), 0.1, 0.95).astype(np.float32)
-    found = Found(np.full(len(rows), LABELS.index(MOVING), np.uint8), score, box)
-    return Found.joined([found])
+    sure = 1 - np.exp(-area / (2 * LEAST_AREA))
+    score = (sure * np.minimum(1, 0.5 + area / (width * height))).astype(np.float32)
+    return Found.joined([Found(np.full(len(rows), LABELS.index(MOVING), np.uint8), score, box)])
+
+
+def fused(found: Found, mask: Mask, confident: float) -> tuple[Found, NDArray[np.float32]]:
+    """A detector's boxes with the share of each that moves, without faint ones in which nothing does, and with what moves
+    outside of them (label `moving`, a low score)."""
+    moving = shares(mask, found.box)
+    kept = (found.score >= FAINT_SCORE) | (moving >= FAINT_MOVING)
+    found, moving = found.take(kept), moving[kept]
+    others = blobs(mask)
+    covered = nms.intersections(others.box, found.box[found.score >= UNNAMED_SCORE]).sum(1) / nms.areas(others.box)
+    others = others.take(covered < COVERED)
+    low = np.minimum(others.score, np.float32(min(UNNAMED_SCORE, confident / 2 + FAINT_SCORE / 2)))
+    others = Found(others.label, low, others.box)
+    both = Found.joined([found, others])
+    return both, shares(mask, both.box)

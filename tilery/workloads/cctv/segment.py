@@ -173,7 +173,9 @@ class Segment:
                 mask = background.moving(look.small)
                 if self._detector is None:
                     found = motion.blobs(mask)
-                moving = motion.shares(mask, found.box)
+                    moving = motion.shares(mask, found.box)
+                else:
+                    found, moving = motion.fused(found, mask, self._detector.score)
             self._told.seen.append((look.time_us, found.placed(0, 0, *self._scale), moving))
         self._looks = []
 
@@ -237,7 +239,7 @@ def write(work: Work[CctvOptions], item: Item, told: Told, detector: Detector | 
         "detector": detector.name if detector else "motion",
         "digest": detector.digest if detector else "",
         "provider": detector.provider if detector else "none",
-        "confident": work.options.score or (detector.score if detector else 0.4),
+        "confident": work.options.score or (detector.score if detector else motion.CONFIDENT),
     }
 
 
