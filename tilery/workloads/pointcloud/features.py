@@ -41,7 +41,7 @@ class Planes:
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Sums over points: of 1, x, y, z and their products, about a centre and a reference height of each cell's own."""
+    """Sums over points (one a cell, flat): of 1, x, y, z and their products, about a centre and a height of each cell's own."""
 
     n: Any
     x: Any
@@ -70,8 +70,9 @@ class _Moments:
             self.zz + 2 * z * sz + z * z * n,
         )
 
-    def part(self, where: tuple[slice, slice]) -> _Moments:
-        return _Moments(*(getattr(self, name)[where] for name in self.__dataclass_fields__))
+    def at(self, cells: Any) -> _Moments:
+        """Of some cells (flat indices) only."""
+        return _Moments(*(getattr(self, name)[cells] for name in self.__dataclass_fields__))
 
     def plus(self, other: _Moments) -> _Moments:
         return _Moments(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -91,9 +92,9 @@ def planes(x: Any, y: Any, z: Any, window: Window, cell_mm: int, least: int, dep
     depth = z.astype(xp.int64) - highest[cell]
     near = xp.flatnonzero(depth >= -depth_mm)
     moments = _moments(x[near], y[near], depth[near], cell[near], window, cell_mm)
-    top = highest.reshape(window.shape).astype(xp.int64)
-    variance, slope_x, slope_y, height = _best(moments, top, cell_mm, least)
-    return Planes(count.reshape(window.shape), top, variance, slope_x, slope_y, height)
+    top = highest.astype(xp.int64)
+    found = _best(moments, top, window.width, cell_mm, least)
+    return Planes(*(raster.reshape(window.shape) for raster in (count, top, *found)))
 
 
 def _moments(x: Any, y: Any, depth: Any, cell: Any, window: Window, cell_mm: int) -> _Moments:
@@ -105,10 +106,10 @@ def _moments(x: Any, y: Any, depth: Any, cell: Any, window: Window, cell_mm: int
 
     def total(weights: Any) -> Any:
         # Sums of whole numbers below 2^53 are exact in float64, in any order.
-        return xp.bincount(cell, weights=weights, minlength=size).astype(xp.int64).reshape(window.shape)
+        return xp.bincount(cell, weights=weights, minlength=size).astype(xp.int64)
 
     return _Moments(
-        xp.bincount(cell, minlength=size).reshape(window.shape),
+        xp.bincount(cell, minlength=size),
         total(east),
         total(north),
         total(down),
@@ -121,36 +122,35 @@ def _moments(x: Any, y: Any, depth: Any, cell: Any, window: Window, cell_mm: int
     )
 
 
-def _corners(shape: tuple[int, int], half: int) -> list[tuple[tuple[slice, slice], int, int]]:
-    """For each cell of a square of two by two: where it is in the raster of cells, and its centre seen from the middle."""
-    rows, columns = shape[0] - 1, shape[1] - 1
-    return [
-        ((slice(dy, dy + rows), slice(dx, dx + columns)), (2 * dx - 1) * half, (2 * dy - 1) * half)
-        for dy in (0, 1)
-        for dx in (0, 1)
-    ]
-
-
-def _best(cells: _Moments, top: Any, cell_mm: int, least: int) -> tuple[Any, Any, Any, Any]:
+def _best(cells: _Moments, top: Any, width: int, cell_mm: int, least: int) -> tuple[Any, Any, Any, Any]:
+    """Variance, slopes and height (flat rasters) of the best plane of each cell."""
     xp = module_of(top)
-    corners = _corners(top.shape, cell_mm // 2)
-    reference = xp.full((top.shape[0] - 1, top.shape[1] - 1), _LOWEST, dtype=xp.int64)
-    for where, _, _ in corners:
-        xp.maximum(reference, top[where], out=reference)
-    square = None
-    for where, east, north in corners:
-        part = cells.part(where)
-        moved = part.moved(east, north, xp.where(part.n > 0, xp.maximum(top[where] - reference, -DEEPEST), 0))
-        square = moved if square is None else square.plus(moved)
-    assert square is not None
-    variance, slope_x, slope_y, mean = _fit(square, cell_mm, least)
-    found = [xp.full(top.shape, NO_PLANE, dtype=xp.int64), *(xp.zeros(top.shape, dtype=xp.int64) for _ in range(3))]
-    for where, east, north in corners:
+    half = cell_mm // 2
+    # Of each square: where its cells are from the south-western one, and their centres seen from its middle.
+    corners = [(dy * width + dx, (2 * dx - 1) * half, (2 * dy - 1) * half) for dy in (0, 1) for dx in (0, 1)]
+    total = xp.zeros(len(top), dtype=xp.int64)
+    for step, _, _ in corners:
+        total[: len(top) - step] += cells.n[step:]
+    total[width - 1 :: width] = 0
+    total[len(top) - width :] = 0
+    square = xp.flatnonzero(total >= least)
+    reference = xp.full(len(square), _LOWEST, dtype=xp.int64)
+    for step, _, _ in corners:
+        xp.maximum(reference, top[square + step], out=reference)
+    summed = None
+    for step, east, north in corners:
+        part = cells.at(square + step)
+        moved = part.moved(east, north, xp.where(part.n > 0, xp.maximum(top[square + step] - reference, -DEEPEST), 0))
+        summed = moved if summed is None else summed.plus(moved)
+    assert summed is not None
+    variance, slope_x, slope_y, mean = _fit(summed, cell_mm, least)
+    found = [xp.full(len(top), NO_PLANE, dtype=xp.int64), *(xp.zeros(len(top), dtype=xp.int64) for _ in range(3))]
+    for step, east, north in corners:
         rise = slope_x * (east - mean[0]) + slope_y * (north - mean[1])
-        better = (variance < found[0][where]) & (cells.n[where] > 0)
+        better = (variance < found[0][square + step]) & (cells.n[square + step] > 0)
         values = (variance, slope_x, slope_y, reference + mean[2] + (rise >> 10))
         for best, value in zip(found, values, strict=True):
-            best[where] = xp.where(better, value, best[where])
+            best[square[better] + step] = value[better]
     return found[0], found[1], found[2], found[3]
 
 
