@@ -52,7 +52,7 @@ class Embedded:
 
 NANODET = Embedded(
     name="nanodet",
-    sha256="1462c07a391c5b9be79046e63ce222732988c1fd95cb2bfa1a81a8a2d4eaf797",
+    sha256="e38123050ff0d27dad9485f36f6ff7bcd8d0471531876f7a0feeff3e5176019f",
     frozen=(1, 3, 416, 416),
     outputs={
         "PartitionedCall/onnx_tf_prefix_Sigmoid_154": "score_8",
@@ -80,7 +80,7 @@ NANODET = Embedded(
 )
 CENTERNET = Embedded(
     name="centernet",
-    sha256="cf81c390fc7e0eb081bf91e2ffc3d7d537054b821d9b1a0438395a958f5798d7",
+    sha256="7a0ae715d35b727d3298a771546cbf6a4f41dfbfe4f7127e55b0ac2e700133de",
     frozen=(1, 512, 512, 3),
     outputs={"tower_0/keypoints": "score", "tower_0/wh": "reach"},
     description=Description(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,8 @@ def convert(model: Mapping[str, Any], weights: bytes, outputs: Mapping[str, str]
     operation that is not known.
     """
     nodes = {node["name"]: node for node in model["modelTopology"]["node"]}
-    builder = _Builder(tensors(model["weightsManifest"], weights))
+    uses = Counter(_split(one)[1] for node in nodes.values() for one in _inputs(node))
+    builder = _Builder(tensors(model["weightsManifest"], weights), uses)
     for name in _order(nodes, [_split(output)[0] for output in outputs]):
         builder.add(nodes[name])
     graph = builder.graph(outputs, shape)
@@ -117,11 +119,17 @@ def _attribute(node: Mapping[str, Any], name: str, otherwise: Any = None) -> Any
 @dataclass
 class _Builder:
     constants: dict[str, Array]
+    uses: Mapping[str, int]
+    """How many nodes of the graph read a tensor."""
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, Array] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     transposed: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
     """Tensor -> what it is a transposition of, and how."""
+    padded: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
+    """Tensor -> what it is with zeros around, and how many: before each axis, then behind."""
+    plain: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    """Output of a convolution without a bias -> the convolution."""
 
     def add(self, node: Mapping[str, Any]) -> None:
         op, name = node["op"], node["name"]
@@ -136,6 +144,8 @@ class _Builder:
             self.constants[name] = _dense(*(self.constants[one] for one in inputs))
         elif op in BINARY and all(one in self.constants for one in inputs):
             self.constants[name] = BINARY[op][1](*(self.constants[one] for one in inputs))
+        elif op in BINARY and self.bias(inputs, name):
+            pass
         elif op in BINARY:
             self.emit(BINARY[op][0], inputs, [name])
         elif op in UNARY:
@@ -153,6 +163,8 @@ class _Builder:
             self.transpose(inputs[0], tuple(int(axis) for axis in self.constants[inputs[1]]), name)
         elif op in ("Pad", "PadV2"):
             pads = self.constants[inputs[1]]
+            if op == "Pad":
+                self.padded[name] = inputs[0], [int(side) for side in pads.T.reshape(-1)]
             fill = [self.number(float(self.constants[one])) for one in inputs[2:]]
             self.emit("Pad", [inputs[0], self.constant(pads.T.astype(np.int64).reshape(-1)), *fill], [name])
         elif op == "SplitV":
@@ -182,21 +194,39 @@ class _Builder:
         )
         bias = [self.constant(self.constants[inputs[2]])] if "BiasAdd" in fused else []
         name = f"{node['name']}/first"
+        given = self.transpose(inputs[0], TO_CHANNELS_FIRST)
+        padding: dict[str, Any] = {"auto_pad": _padding(node)}
+        if padding["auto_pad"] == "VALID" and given in self.padded:
+            inner, zeros = self.padded[given]
+            if zeros[:2] == zeros[4:6] == [0, 0]:
+                given, padding = inner, {"pads": [*zeros[2:4], *zeros[6:]]}
         self.emit(
             "Conv",
-            [self.transpose(inputs[0], TO_CHANNELS_FIRST), self.constant(turned), *bias],
+            [given, self.constant(turned), *bias],
             [name],
             kernel_shape=[height, width],
             strides=_attribute(node, "strides")[1:3],
             dilations=(_attribute(node, "dilations") or [1, 1, 1, 1])[1:3],
             group=channels if depthwise else 1,
-            auto_pad=_padding(node),
+            **padding,
         )
+        if not fused:
+            self.plain[name] = self.nodes[-1]
         if "Relu" in fused:
             self.emit("Relu", [name], [name := f"{name}/relu"])
         if "Relu6" in fused:
             self.emit("Clip", [name, self.number(0), self.number(6)], [name := f"{name}/relu6"])
         self.transpose(name, TO_CHANNELS_LAST, node["name"])
+
+    def bias(self, inputs: list[str], name: str) -> bool:
+        """Whether this adds a constant of each channel to a convolution, which is then a part of that."""
+        source, axes = self.transposed.get(self.tensor(inputs[0]), ("", ()))
+        value = self.constants.get(inputs[1])
+        if source not in self.plain or axes != TO_CHANNELS_LAST or value is None or value.ndim != 1 or self.uses[inputs[0]] > 1:
+            return False
+        self.plain.pop(source).input.append(self.tensor(inputs[1]))
+        self.renamed[name] = self.tensor(inputs[0])
+        return True
 
     def max_pool(self, node: Mapping[str, Any], given: str) -> None:
         name = f"{node['name']}/first"
@@ -250,13 +280,23 @@ class _Builder:
         for output, name in outputs.items():
             self.emit("Identity", [_split(output)[1]], [name])
         graph = helper.make_graph(
-            self.nodes,
+            self._needed(list(outputs.values())),
             "detector",
             [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4) for name in outputs.values()],
             [numpy_helper.from_array(value, name) for name, value in self.initializers.items()],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="tilery")
+
+    def _needed(self, outputs: Sequence[str]) -> list[onnx.NodeProto]:
+        """The nodes that the outputs need, in order: others were folded into their neighbours."""
+        wanted, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if wanted & set(node.output):
+                wanted |= set(node.input)
+                kept.append(node)
+        self.initializers = {name: value for name, value in self.initializers.items() if name in wanted}
+        return kept[::-1]
 
 
 def _dense(places: Array, shape: Array, values: Array, otherwise: Array) -> Array:
