@@ -21,6 +21,8 @@ from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud.array_module import module_of
 
 MM_PER_M = 1000
+PIECE = 1 << 20
+"""Points that are assigned to tiles at once, so that what is computed on the way stays small."""
 VOID = np.int32(np.iinfo(np.int32).max)
 """A cell without a height. The largest int32, so that a minimum ignores it."""
 
@@ -191,7 +193,7 @@ class TileGrid:
         Core and halo are told apart by `window(tile).contains`.
         """
         reach = -(-halo // self.side)
-        wanted: dict[TileIndex, list[npt.NDArray[np.int64]]] = {}
+        wanted: dict[TileIndex, list[npt.NDArray[Any]]] = {}
         for (column, row), index in self._owners(x, y):
             for dy in range(-reach, reach + 1):
                 for dx in range(-reach, reach + 1):
@@ -203,18 +205,23 @@ class TileGrid:
                     if len(near):
                         wanted.setdefault(tile, []).append(near)
         for tile in sorted(wanted):
-            yield tile, np.sort(np.concatenate(wanted[tile]))
+            yield tile, np.sort(np.concatenate(wanted.pop(tile)), kind="stable").astype(np.int64)  # a merge of runs
 
-    def _owners(self, x: Millimetres, y: Millimetres) -> Iterator[tuple[TileIndex, npt.NDArray[np.int64]]]:
+    def _owners(self, x: Millimetres, y: Millimetres) -> Iterator[tuple[TileIndex, npt.NDArray[Any]]]:
         if not len(x):
             return
-        column, row = self.tile_of(x, y)
-        column0, row0 = int(column.min()), int(row.min())
-        columns = int(column.max()) - column0 + 1
-        key = (row - row0) * columns + (column - column0)
-        small = key.astype(np.uint16) if int(key.max()) < 2**16 else key
-        order = np.argsort(small, kind="stable")
-        starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+        (west, east), (south, north) = ((int(edge.min()), int(edge.max())) for edge in (x, y))
+        (column0, row0), (column1, row1) = self.tile_of(west, south), self.tile_of(east, north)
+        columns = column1 - column0 + 1
+        key = np.empty(len(x), np.uint16 if columns * (row1 - row0 + 1) <= 2**16 else np.int64)
+        for start in range(0, len(x), PIECE):
+            column, row = self.tile_of(x[start : start + PIECE], y[start : start + PIECE])
+            key[start : start + PIECE] = (row - row0) * columns + (column - column0)
+        order = np.argsort(key, kind="stable")
+        if len(order) < 2**31:
+            order = order.astype(np.int32)  # held for all tiles at once
+        key = key[order]
+        starts = np.append(0, np.flatnonzero(key[1:] != key[:-1]) + 1)
         for start, index in zip(starts, np.split(order, starts[1:]), strict=True):
-            row_of, column_of = divmod(int(key[order[start]]), columns)
+            row_of, column_of = divmod(int(key[start]), columns)
             yield (column_of + column0, row_of + row0), index

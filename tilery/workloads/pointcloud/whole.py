@@ -21,13 +21,10 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.regions import Refused, Region
 from tilery.workloads.pointcloud.tiling import has_colour, points_of, shard_of
 
-TILE_CELLS = 2048
-"""Side of the tiles here: larger than elsewhere, as every halo is work done twice; 4 million cells take about 400 MB."""
-
 
 def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     """Classify and rewrite every shard; returns what the finish stage would have returned."""
-    frame = Frame.of(work.run, work.options).with_tiles(TILE_CELLS)
+    frame = Frame.of(work.run, work.options)
     points, contexts = read_points(work, items, frame)
     told = fragments.of_several(points.returns) * TOLD_IN >= len(points)
     labels = np.zeros(len(points.z), np.uint8)
