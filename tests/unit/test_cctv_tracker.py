@@ -73,6 +73,15 @@ def test_doubtful_boxes_continue_a_track_but_begin_none() -> None:
     assert len(tracks) == 60
 
 
+def test_a_track_has_also_what_was_seen_before_it_was_sure() -> None:
+    seen = frames(60)
+    far = walker(seen, (100, 200), (40, 0), during=(0, 2), score=0.4)
+    near = walker(seen, (100, 200), (40, 0), during=(2.05, 6))
+    tracks = track(seen, together(far, near), confident=0.5)
+    assert ids(tracks) == [1]
+    assert tracks.frame[0] == 0
+
+
 def test_what_flashes_up_is_not_confirmed() -> None:
     seen = frames(60)
     assert not len(track(seen, walker(seen, (100, 200), (40, 0), during=(1, 1.15)), confident=0.5))

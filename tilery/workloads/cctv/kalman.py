@@ -80,6 +80,13 @@ def predict(motion: Motion, dt_s: float | Array) -> Motion:
     return Motion(parts)
 
 
+def backwards(motion: Motion) -> Motion:
+    """The same boxes with time running backwards."""
+    parts = motion.parts.copy()
+    parts[1], parts[3] = -parts[1], -parts[3]
+    return Motion(parts)
+
+
 def correct(motion: Motion, boxes: Array) -> Motion:
     """The belief after boxes were measured."""
     place, speed, pp, ps, ss = motion.parts

@@ -59,7 +59,7 @@ def _chains(rows: Whole, lengths: Whole) -> Chains:
     return Chains(rows, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def collect(looks: Looks, owner: Whole) -> Chains:
+def regrouped(owner: Whole) -> Chains:
     """The chains of detections that have the same owner; -1 is nobody's."""
     rows = np.flatnonzero(owner >= 0)
     return _grouped(rows, owner[rows])
