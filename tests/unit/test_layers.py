@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilery.outcomes import Incomplete
-from tilery.workloads.pointcloud import layers
+from tilery.workloads.pointcloud import gridding, layers
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.grid import VOID, Window
-from tilery.workloads.pointcloud.layers import BUILDING, CLASSES, COLOUR, COUNT, GROUND, INTENSITY, OPEN, TOP, Undecided
+from tilery.workloads.pointcloud.gridding import BUILDING, CLASSES, COLOUR, COUNT, GROUND, INTENSITY, OPEN, TOP, Undecided
 
 CELL = 1000
 BOX = Window(-3, 2, 6, 5)
@@ -43,7 +43,7 @@ def of(points: Fragment, labels: np.ndarray, window: Window = BOX, undecided: Un
     kept = np.flatnonzero(chosen)
     if undecided is not None:
         undecided = Undecided(undecided.otherwise[kept], undecided.numbers[kept])
-    return layers.of_points(points.take(kept), chosen[kept], window, CELL, EVERY, undecided)
+    return gridding.of_points(points.take(kept), chosen[kept], window, CELL, EVERY, undecided)
 
 
 def one(z: list[int], returns: list[int], labels: list[int], intensity: list[int]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def one(z: list[int], returns: list[int], labels: list[int], intensity: list[int
         np.array(intensity, np.uint16),
         None,
     )
-    return layers.of_points(points, np.array(labels, np.uint8), Window(0, 0, 1, 1), CELL, EVERY)
+    return gridding.of_points(points, np.array(labels, np.uint8), Window(0, 0, 1, 1), CELL, EVERY)
 
 
 @settings(max_examples=30, deadline=None)
@@ -113,7 +113,7 @@ def test_a_layer_that_is_decided_later_is_the_layer_of_the_final_labels(seed: in
     otherwise = np.where(numbers > 0, 1, labels).astype(np.uint8)
     final = of(points, np.where(np.isin(numbers, list(refused)), otherwise, labels).astype(np.uint8))
     early = of(points, labels, undecided=Undecided(otherwise, numbers))
-    assert np.array_equal(layers.decide(early[BUILDING], BUILDING, early[OPEN], list(refused)), final[BUILDING])
+    assert np.array_equal(gridding.decide(early[BUILDING], BUILDING, early[OPEN], list(refused)), final[BUILDING])
     for name in (GROUND, TOP, COUNT, INTENSITY, COLOUR):
         assert np.array_equal(early[name], final[name]), name
 
@@ -122,8 +122,8 @@ def test_the_class_of_a_cell_changes_with_the_region_of_its_highest_point() -> N
     points, _ = cloud(4, 1)
     labels = np.array([6], np.uint8)
     early = of(points, labels, undecided=Undecided(np.array([1], np.uint8), np.array([3], np.int32)))
-    assert layers.decide(early[CLASSES], CLASSES, early[OPEN], [2])[0].max() == 6
-    assert layers.decide(early[CLASSES], CLASSES, early[OPEN], [3])[0].max() == 1
+    assert gridding.decide(early[CLASSES], CLASSES, early[OPEN], [2])[0].max() == 6
+    assert gridding.decide(early[CLASSES], CLASSES, early[OPEN], [3])[0].max() == 1
 
 
 def test_only_what_a_product_needs_is_made() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tilery.workloads.pointcloud import layers
+from tilery.workloads.pointcloud import gridding
 from tilery.workloads.pointcloud.grid import Window
 from tilery.workloads.pointcloud.layers import Layers
 from tilery.workloads.pointcloud.rasters import NODATA, Raster, Sheet
@@ -28,7 +28,7 @@ def write(path: Path, tiles: Layers, sheet: Sheet) -> None:
     """A COG of two bands (float32): points and ground points a square metre; nodata where a tile is missing."""
     with Raster(path, sheet, bands=2, names=("points per m2", "ground points per m2")) as raster:
         for window in sheet.blocks():
-            counts = tiles.window(layers.COUNT, window) / sheet.cell_m2
+            counts = tiles.window(gridding.COUNT, window) / sheet.cell_m2
             raster.write(window, np.where(tiles.hole(window), NODATA, counts).astype(np.float32))
 
 

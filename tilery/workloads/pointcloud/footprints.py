@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 from scipy import ndimage
 
-from tilery.workloads.pointcloud import layers
+from tilery.workloads.pointcloud import gridding
 from tilery.workloads.pointcloud.geopackage import Column, GeoPackage, Layer
 from tilery.workloads.pointcloud.grid import Window
 from tilery.workloads.pointcloud.isolines import Line, Points, Weaver, blocks
@@ -111,7 +111,7 @@ def outlines(tiles: Layers, sheet: Sheet) -> Iterator[Any]:
             previous = row
         window = Window(box.x0 + column, box.y0 + row, width, height)
         wide = window.grow(4 * reach)
-        mask = tiles.window(layers.BUILDING, wide) > 0
+        mask = tiles.window(gridding.BUILDING, wide) > 0
         if mask.any():
             inside = (wide.overlap(sheet.extent)).inside(wide)
             allowed = np.zeros(mask.shape, bool)

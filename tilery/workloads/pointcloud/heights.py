@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.workloads.pointcloud import layers, surface
+from tilery.workloads.pointcloud import gridding, surface
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID
 from tilery.workloads.pointcloud.layers import Layers
 from tilery.workloads.pointcloud.rasters import NODATA, Raster, Sheet
@@ -41,11 +41,11 @@ def write(folder: Path, tiles: Layers, sheet: Sheet, z_unit_m: float, reach: int
             wide = window.grow(reach)
             found: dict[str, NDArray[np.int32]] = {}
             if DTM in names or CHM in names:
-                mean = tiles.window(layers.GROUND, wide)
+                mean = tiles.window(gridding.GROUND, wide)
                 measured += int(np.count_nonzero(mean[window.inside(wide)] != VOID))
                 found[DTM] = surface.filled(mean, wide, window, reach)
             if DSM in names or CHM in names:
-                found[DSM] = surface.filled(tiles.window(layers.TOP, wide), wide, window, reach)
+                found[DSM] = surface.filled(tiles.window(gridding.TOP, wide), wide, window, reach)
             if CHM in names:
                 found[CHM] = canopy(found[DSM], found[DTM])
             hole = tiles.hole(window)

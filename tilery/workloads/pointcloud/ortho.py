@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.workloads.pointcloud import layers
+from tilery.workloads.pointcloud import gridding
 from tilery.workloads.pointcloud.layers import Layers
 from tilery.workloads.pointcloud.rasters import Raster, Sheet
 
@@ -45,11 +45,11 @@ def write(path: Path, tiles: Layers, sheet: Sheet, coloured: bool) -> str:
     The scale is one for the whole run, whatever its tiles: colours span 0 to 255 where none is larger, else 0 to 65535;
     intensities span the 1st to the 99th percentile of the cells. Cells without points show the nearest within three.
     """
-    for name in (layers.COLOUR, layers.INTENSITY) if coloured else (layers.INTENSITY,):
+    for name in (gridding.COLOUR, gridding.INTENSITY) if coloured else (gridding.INTENSITY,):
         scale = _scale(tiles, name)
         if scale is None:
             continue
-        with Raster(path, sheet, "uint8", 3 if name == layers.COLOUR else 1, VOID) as raster:
+        with Raster(path, sheet, "uint8", 3 if name == gridding.COLOUR else 1, VOID) as raster:
             for window in sheet.blocks():
                 seen = filled(tiles.window(name, window.grow(NEAR)), NEAR)
                 raster.write(window, scale.apply(np.where(tiles.hole(window), np.uint16(VOID), seen)))
@@ -82,7 +82,7 @@ def _scale(tiles: Layers, name: str) -> Scale | None:
     counts = np.zeros(1 << 16, np.int64)
     for _, values in tiles.each(name):
         counts += np.bincount(values.ravel(), minlength=1 << 16)
-    return scale_of(counts, stretch=name == layers.INTENSITY)
+    return scale_of(counts, stretch=name == gridding.INTENSITY)
 
 
 def scale_of(counts: NDArray[Any], stretch: bool) -> Scale | None:

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from tilery.workloads.pointcloud.density import add_to_squares
 from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud.relief import PNG_LEVEL
 
 LONGEST = 800
 """Most pixels along a side: memory is bounded, whatever the area."""
@@ -81,7 +82,7 @@ def of_view(path: Path, longest: int = LONGEST) -> bytes:
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """The bytes of a PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 

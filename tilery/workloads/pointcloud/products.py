@@ -16,8 +16,8 @@ from tilery.workloads.pointcloud import (
     contours,
     density,
     footprints,
+    gridding,
     heights,
-    layers,
     ortho,
     pictures,
     relief,
@@ -40,7 +40,7 @@ from tilery.workloads.pointcloud.verify import check_stitched
 
 WRITERS = 8
 """Files that are stitched at once; on S3 their bytes are copied by S3."""
-PICTURE_PIXELS = 1200
+PICTURE_PIXELS = 1000
 """Longest side of the relief inside the report."""
 SHADE_PIXELS = 800
 VOID_SHARE = 0.01
@@ -110,11 +110,11 @@ class _Making:
 
     @cached_property
     def has_buildings(self) -> bool:
-        return bool(self.statistics["classes"].get(str(layers.BUILDING_CLASS)))
+        return bool(self.statistics["classes"].get(str(gridding.BUILDING_CLASS)))
 
     @cached_property
     def survey(self) -> Survey:
-        return density.survey(self.tiles.each(layers.COUNT), self.sheet)
+        return density.survey(self.tiles.each(gridding.COUNT), self.sheet)
 
     @cached_property
     def las_files(self) -> list[LasFile]:
@@ -186,7 +186,7 @@ class _Making:
         if "tiles" in self.asked:
             paths = {product.source: product.path for product in self.products if product.kind == "classified"}
             files = [(file, paths.get(file.name, "")) for file in self.las_files]
-            counts = self.tiles.each(layers.COUNT)
+            counts = self.tiles.each(gridding.COUNT)
             tile_index.write(self.path("tiles.gpkg"), counts, self.sheet, self.frame.grid, self.missing, files)
             self.upload("tiles", "tiles.gpkg")
 
@@ -229,7 +229,7 @@ class _Making:
     def _classes(self) -> Iterator[Picture]:
         shaded = self.files.get(DSM) or self.files.get(DTM)
         lit = relief.shade(*relief.read_heights(shaded, SHADE_PIXELS), self.z_factor) if shaded else None
-        before, after = pictures.of_layers(self.sheet.extent, self.tiles.each(layers.CLASSES))
+        before, after = pictures.of_layers(self.sheet.extent, self.tiles.each(gridding.CLASSES))
         colours = {label: colour for label, (_, colour) in CLASSES.items()}
         for picture, caption in ((before, "Classes as they came"), (after, "Classes as they are now")):
             png = pictures.paint(picture.classes(), colours, OTHER_COLOUR, lit)

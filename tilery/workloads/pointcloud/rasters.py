@@ -21,6 +21,8 @@ from tilery.workloads.pointcloud.grid import MM_PER_M, Window, cell_millimetres
 NODATA = -9999.0
 BLOCK = 1024
 """Cells a side that are worked on at once."""
+LEVEL = 4
+"""Of deflate: 1 % larger than the usual 6, in two thirds of the time."""
 _STORED = 512
 """Cells a side that a file keeps together."""
 
@@ -111,7 +113,13 @@ class Raster:
         try:
             self._raster.close()
             if kind is None:
-                options = {"compress": "deflate", "predictor": self._predictor, "blocksize": _STORED, "bigtiff": "if_safer"}
+                options = {
+                    "compress": "deflate",
+                    "predictor": self._predictor,
+                    "blocksize": _STORED,
+                    "bigtiff": "if_safer",
+                    "level": LEVEL,
+                }
                 copy_raster(self._flat, self.path, driver="COG", overview_resampling="average", **options)
         finally:
             self._flat.unlink(missing_ok=True)

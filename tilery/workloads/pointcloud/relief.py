@@ -40,6 +40,8 @@ _TINTS = np.array(
 )
 """Low to high: meadow green over straw to rock."""
 TINT_STEPS = 1024
+PNG_LEVEL = 4
+"""5 % larger than the usual 6, in a third of the time."""
 
 
 def read_heights(cog: Path, longest: int) -> tuple[Heights, float]:
@@ -77,4 +79,4 @@ def write_hillshade(cog: Path, picture: Path, z_factor: float = 1.0, longest: in
     pixels = np.zeros((*heights.shape, 4), np.uint8)
     pixels[..., :3] = np.clip(tint * (0.25 + 1.06 * shade(heights, cell, z_factor))[..., None], 0, 255)
     pixels[..., 3] = np.where(known, 255, 0)
-    Image.fromarray(pixels).save(picture)
+    Image.fromarray(pixels).save(picture, compress_level=PNG_LEVEL)
