@@ -66,6 +66,10 @@ class Detector(Protocol):
     def score(self) -> float:
         """From this score on a detection is confident; lower ones, down to `LEAST_SCORE`, only help to follow it."""
 
+    @property
+    def batch(self) -> int:
+        """How many pictures at once are worth waiting for."""
+
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height at which a picture of this width and height should be given."""
 

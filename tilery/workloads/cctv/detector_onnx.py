@@ -52,6 +52,8 @@ class OnnxDetector:
         if given.fit == "stretch":
             return given.width, given.height
         factor = min(given.width / width, given.height / height)
+        if given.free_size:
+            factor = min(factor, 1.0)
         return max(1, round(width * factor)), max(1, round(height * factor))
 
     def detect(self, pictures: list[Rgb]) -> list[Found]:

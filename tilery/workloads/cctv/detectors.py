@@ -17,7 +17,9 @@ from tilery.workloads.cctv.options import CctvOptions
 
 MAX_BYTES = 1024 * 1024 * 1024
 MAX_DESCRIPTION = 1024 * 1024
-AUTO = "nanodet"
+AUTO = (1024, "nanodet", 416), (2048, "centernet", 544), (1 << 30, "centernet", 736)
+"""Up to this longer side of the frame, this detector on pictures of this longer side. CenterNet costs less and sees smaller
+things, which large frames have; NanoDet finds more of what is hidden in part."""
 
 
 def detector_of(work: Work[CctvOptions]) -> Detector | None:
@@ -26,8 +28,12 @@ def detector_of(work: Work[CctvOptions]) -> Detector | None:
     classes = tuple(index_of(name) for name in options.classes)
     if options.detector == "motion":
         return None
-    if options.detector in ("auto", *fetch.EMBEDDED):
-        found = _embedded(AUTO if options.detector == "auto" else options.detector, classes, work.device, threads())
+    if options.detector == "auto":
+        longest = max(work.run.facts["frame_size"])
+        name, side = next((name, side) for limit, name, side in AUTO if longest <= limit)
+        found = _embedded(name, side, classes, work.device, threads())
+    elif options.detector in fetch.EMBEDDED:
+        found = _embedded(options.detector, 0, classes, work.device, threads())
     else:
         found = _given(work, classes)
     if options.device == "gpu" and found.provider == "CPUExecutionProvider":
@@ -50,9 +56,11 @@ def threads() -> int:
 
 
 @lru_cache(maxsize=2)
-def _embedded(name: str, classes: tuple[int, ...], device: str, count: int) -> OnnxDetector:
+def _embedded(name: str, side: int, classes: tuple[int, ...], device: str, count: int) -> OnnxDetector:
     one = fetch.EMBEDDED[name]
-    return load(name, fetch.model(one), one.description, classes, device, count)
+    given = one.description.input
+    sized = given.model_copy(update={"width": side or given.width, "height": side or given.height})
+    return load(name, fetch.model(one), one.description.model_copy(update={"input": sized}), classes, device, count)
 
 
 def _given(work: Work[CctvOptions], classes: tuple[int, ...]) -> OnnxDetector:

@@ -74,7 +74,7 @@ NANODET = Embedded(
         ),
         decode=Decode(kind="nanodet"),
         classes=list(COCO),
-        score=0.5,
+        score=0.45,
         licence=LICENCE,
     ),
 )

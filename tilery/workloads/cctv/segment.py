@@ -26,6 +26,7 @@ from tilery.workloads.cctv.detector import Detector, Found
 from tilery.workloads.cctv.detectors import detector_of
 from tilery.workloads.cctv.frames import Frames, Looked
 from tilery.workloads.cctv.options import CctvOptions
+from tilery.workloads.cctv.slices import Window, joined, uncut, windows
 from tilery.workloads.cctv.stabilise import Stabiliser
 from tilery.workloads.cctv.stabilise import size as stabilised_size
 
@@ -36,6 +37,8 @@ CHUNK = 64
 """Frames that are kept until the background is known: more than a block at the usual rate looks at."""
 MOTION_PX = 416
 """Longest side of the picture in which motion is sought, where no detector says which size it wants."""
+SLICED_PX = 1600
+"""Longest side from which on a drone's frames are detected in slices."""
 PICTURES = 48
 """Of the whole timeline, for its background."""
 PICTURE_PX = 1920
@@ -44,14 +47,23 @@ AHEAD = 8
 UNREGISTERED = np.full((3, 3), np.nan)
 
 
+@dataclass(eq=False)
+class View:
+    """A part of a frame that went through the detector, or is about to."""
+
+    window: Window
+    cells: NDArray[np.uint8]
+    found: Found = field(default_factory=Found.nothing)
+    """In pixels of the frame."""
+
+
 @dataclass
 class Look:
-    """A frame that was looked at."""
+    """A frame that was looked at: anew, or by way of parts that have not changed since."""
 
     time_us: int
     small: NDArray[np.uint8]
-    found: Found
-    """In pixels of the small picture."""
+    views: list[View]
 
 
 @dataclass
@@ -64,6 +76,8 @@ class Told:
     seen: list[tuple[int, Found, NDArray[np.float32]]] = field(default_factory=list)
     """Time, boxes in pixels of the frame, share of each that moves."""
     pictures: list[tuple[int, NDArray[np.uint8]]] = field(default_factory=list)
+    views: int = 0
+    """Frames, or slices of them, that a detector without memory would have looked at."""
     calls: int = 0
 
 
@@ -96,14 +110,26 @@ class Segment:
         factor = min(1.0, MOTION_PX / max(width, height))
         self._size = detector.size(width, height) if detector else (round(width * factor), round(height * factor))
         self._scale = width / self._size[0], height / self._size[1]
+        self._whole = Window(0, 0, width, height)
+        self._slices = self._sliced()
         self._wanted = picture_times(work.run.facts["clips"], clip)
         self._drone = _stabiliser(work) if work.options.view == "drone" else None
         self._told = Told()
         self._block = -1
         self._samples: deque[tuple[int, NDArray[np.uint8]]] = deque()
         self._looks: list[Look] = []
-        self._last: NDArray[np.uint8] | None = None
+        self._pending: list[tuple[View, NDArray[np.uint8]]] = []
+        self._views: list[View] = []
         self._last_look = -1
+
+    def _sliced(self) -> list[Window]:
+        """The slices, where small things are to be expected: in a drone's large frames, or where it is asked for."""
+        options, clip = self._options, self._clip
+        large = options.view == "drone" and max(clip.width, clip.height) >= SLICED_PX
+        if self._detector is None or options.slices == "off" or (options.slices == "auto" and not large):
+            return []
+        side = max(self._size)
+        return windows(clip.width, clip.height, side, side) if max(clip.width, clip.height) > side else []
 
     def warm_up(self, picture: Picture) -> None:
         """A picture before the segment."""
@@ -135,7 +161,7 @@ class Segment:
 
     def _begin(self, block: int) -> None:
         """Nothing of the block before is known any more but the samples of the warm-up."""
-        self._block, self._last, self._last_look = block, None, -1
+        self._block, self._views, self._last_look = block, [], -1
         while self._samples and self._samples[0][0] * SAMPLE_US < block * BLOCK_US - WARMUP_US:
             self._samples.popleft()
 
@@ -144,18 +170,43 @@ class Segment:
 
     def _look(self, picture: Picture, small: NDArray[np.uint8]) -> Looked:
         self._last_look = picture.clip_us
-        cells = still.cells(np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8))
-        if self._options.still and not self._drone and self._last is not None and not still.changed(self._last, cells).any():
+        given = [(self._whole, small)]
+        if self._slices:
+            full = picture.rgb()
+            given += [(window, window.of(full)) for window in self._slices]
+        views = [self._view(place, window, pixels) for place, (window, pixels) in enumerate(given)]
+        new = [(view, pixels) for view, (_, pixels) in zip(views, given, strict=True) if view not in self._views]
+        self._told.views += len(views)
+        if not new:
             return Looked.STILL
-        self._last = cells
-        found = Found.nothing()
-        if self._detector:
-            found = self._detector.detect([small])[0]
-            self._told.calls += 1
-        self._looks.append(Look(picture.time_us, small, found))
+        self._views = views
+        self._looks.append(Look(picture.time_us, small, views))
+        self._pending += new
+        if self._detector is None or len(self._pending) >= self._detector.batch:
+            self._detect()
         if len(self._looks) >= CHUNK:
             self._settle()
         return Looked.DETECTED
+
+    def _view(self, place: int, window: Window, pixels: NDArray[np.uint8]) -> View:
+        """The last view of this part of the frame if nothing has changed in it since, else a new one."""
+        cells = still.cells(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8))
+        if self._options.still and not self._drone and self._views and not still.changed(self._views[place].cells, cells).any():
+            return self._views[place]
+        return View(window, cells)
+
+    def _detect(self) -> None:
+        """Everything that waits for the detector, in batches that depend on the block alone."""
+        if self._detector:
+            for size in sorted({pixels.shape for _, pixels in self._pending}):
+                views = [view for view, pixels in self._pending if pixels.shape == size]
+                found = self._detector.detect([pixels for _, pixels in self._pending if pixels.shape == size])
+                for view, one in zip(views, found, strict=True):
+                    window = view.window
+                    one = one.placed(window.left, window.top, window.width / size[1], window.height / size[0])
+                    view.found = one if window == self._whole else uncut(one, window, self._clip.width, self._clip.height)
+            self._told.calls += len(self._pending)
+        self._pending = []
 
     def _sample(self, picture: Picture, small: NDArray[np.uint8] | None) -> None:
         cell = picture.clip_us // SAMPLE_US
@@ -164,20 +215,26 @@ class Segment:
 
     def _settle(self) -> None:
         """The frames looked at so far, now that the background around them is known."""
+        self._detect()
         if not self._looks:
             return
         background = motion.Background.of([one for _, one in self._samples]) if self._samples else None
         for look in self._looks:
-            found, moving = look.found, np.full(len(look.found), np.nan, np.float32)
+            found = joined([view.found for view in look.views]) if self._slices else look.views[0].found
+            moving = np.full(len(found), np.nan, np.float32)
             if background is not None:
-                mask = background.moving(look.small)
-                if self._detector is None:
-                    found = motion.blobs(mask)
-                    moving = motion.shares(mask, found.box)
-                else:
-                    found, moving = motion.fused(found, mask, self._detector.score)
-            self._told.seen.append((look.time_us, found.placed(0, 0, *self._scale), moving))
+                found, moving = self._moving(found, background.moving(look.small))
+            self._told.seen.append((look.time_us, found, moving))
         self._looks = []
+
+    def _moving(self, found: Found, mask: NDArray[np.uint8]) -> tuple[Found, NDArray[np.float32]]:
+        """Boxes in pixels of the frame, and the share of each that moves."""
+        if self._detector is None:
+            blobs = motion.blobs(mask)
+            return blobs.placed(0, 0, *self._scale), motion.shares(mask, blobs.box)
+        across, down = self._scale
+        small, moving = motion.fused(found.placed(0, 0, 1 / across, 1 / down), mask, self._detector.score)
+        return small.placed(0, 0, across, down), moving
 
     def _register(self, picture: Picture) -> NDArray[np.float64]:
         if self._drone is None:
@@ -234,6 +291,7 @@ def write(work: Work[CctvOptions], item: Item, told: Told, detector: Detector | 
         "boxes": len(found),
         "pictures": len(told.pictures),
         "detector_calls": told.calls,
+        "detector_calls_saved": told.views - told.calls if detector else 0,
         "registered": registered,
         "unregistered": int((looked == Looked.DETECTED).sum()) - registered,
         "detector": detector.name if detector else "motion",
