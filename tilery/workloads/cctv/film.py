@@ -105,7 +105,8 @@ class Film:
 def join(parts: Iterable[Path], path: Path) -> int:
     """Put parts in the order of time into one film that browsers play while they load it; returns its number of frames."""
     frames = 0
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as out:
+    # the bit rate that a file may state is that of its first part: it would tell how the film was cut
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart", "write_btrt": "0"}) as out:
         stream: VideoStream | None = None
         for part in parts:
             with av.open(str(part)) as source:
