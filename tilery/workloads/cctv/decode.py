@@ -90,6 +90,12 @@ class Picture:
         """Height x width: luma, full range."""
         return self._as("gray", width, height)
 
+    def samples(self) -> Pixels:
+        """All that was decoded, not turned: one plane below the other, or the channels of each pixel."""
+        if self._frame is None:
+            raise ValueError(f"the frame at {self.time_us} us is damaged")
+        return self._frame if isinstance(self._frame, np.ndarray) else cast(Pixels, self._frame.to_ndarray())
+
     def _as(self, kind: str, width: int | None, height: int | None) -> Pixels:
         width, height = width or self.width, height or self.height
         if self._frame is None:

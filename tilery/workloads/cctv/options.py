@@ -80,6 +80,7 @@ class CctvOptions(Options):
     dedup: Literal["off", "report", "store"] = Field(
         "report", description="Say what storing frames once would save, or store them as well (frame folders, raw video)."
     )
+    dedup_error: int = Field(0, ge=0, le=32, description="Largest error of a stored sample (of 255); 0 stores frames exactly.")
     max_megapixels: float = Field(40.0, gt=0, description="Larger frames are refused.")
     max_hours: float = Field(48.0, gt=0, description="Longer videos are refused.")
 

@@ -13,6 +13,7 @@ from tilery.store.port import Span
 from tilery.workload import Done, Publication, Published
 from tilery.workloads.cctv import film, joined
 from tilery.workloads.cctv.analysis import read_summary
+from tilery.workloads.cctv.dedup import saving
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.page import page
 
@@ -29,7 +30,8 @@ def publish(publication: Publication[CctvOptions]) -> Published:
     if publication.work.options.annotate:
         products += _film(publication)
     if publication.work.options.dedup != "off":
-        report = {"detector": calls, "sources": _sources(publication)}
+        frames = saving.report([one.value.get("dedup") for one in segments])
+        report = {"detector": calls, "sources": _sources(publication), "frames": frames}
         products.append(publication.put("dedup", "dedup.json", json.dumps(report, indent=1, sort_keys=True).encode()))
     record = {**publication.record, "warnings": [*publication.record["warnings"], *merged["warnings"]]}
     asked = publication.work.options.model_dump(mode="json", exclude_defaults=True)

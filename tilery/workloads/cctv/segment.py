@@ -21,6 +21,7 @@ from tilery.workload import Item, Work
 from tilery.workloads.cctv import motion, still, tables
 from tilery.workloads.cctv.clips import BLOCK_US, Clip
 from tilery.workloads.cctv.decode import Picture, decode
+from tilery.workloads.cctv.dedup import saving
 from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.detector import Detector, Found
 from tilery.workloads.cctv.detectors import detector_of
@@ -97,7 +98,7 @@ def process(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
             segment.take(picture)
             work.progress(min(1.0, (picture.clip_us - start_us) / (stop_us - start_us)))
     told = segment.finish()
-    return write(work, item, told, detector)
+    return {**write(work, item, told, detector), "dedup": saving.segment(work, item)}
 
 
 class Segment:

@@ -12,7 +12,7 @@ from tilery.workloads.cctv.options import CctvOptions
 
 SEEN = (
     "start", "zone", "frame_hz", "segment_s", "detector", "classes", "score", "detect_hz", "slices", "still", "view",
-    "dedup", "max_megapixels", "max_hours",
+    "dedup", "dedup_error", "max_megapixels", "max_hours",
 )  # fmt: skip
 """What decides the detections. Lines, zones and calibration are not among them: changing those detects nothing again."""
 TOLD = ("camera", "gap_s", "gate", "lines", "zones", "calibration", "bin_s", "max_speed_kmh", "blur")

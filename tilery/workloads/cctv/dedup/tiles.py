@@ -60,7 +60,7 @@ class Encoder:
             raise ValueError(f"an error of {error} is not between 0 and {LARGEST_ERROR}")
         self._error = error
         self._shape: tuple[int, ...] | None = None
-        self._before = np.empty(0, np.uint8)
+        self._before: Pixels = np.empty((0, 0, 0), np.uint8)
         self._base, self._predicted = b"", 0
         self._bitmaps, self._residuals = _compressor().compressobj(), _compressor().compressobj()
         self._bits: list[bytes] = []
