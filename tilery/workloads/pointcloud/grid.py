@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,6 +21,8 @@ from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud.array_module import module_of
 
 MM_PER_M = 1000
+CACHED = 1 << 15
+"""Points whose intermediate columns fit in the cache of a core."""
 PIECE = 1 << 20
 """Points that are assigned to tiles at once, so that what is computed on the way stays small."""
 VOID = np.int32(np.iinfo(np.int32).max)
@@ -117,16 +119,24 @@ class Window:
 
     def contains(self, x: Any, y: Any, cell_mm: int) -> Any:
         """Which points (int64 mm) lie in the window."""
-        return (
-            (x >= self.x0 * cell_mm)
-            & (x < (self.x0 + self.width) * cell_mm)
-            & (y >= self.y0 * cell_mm)
-            & (y < (self.y0 + self.height) * cell_mm)
-        )
+        west, east = self.x0 * cell_mm, (self.x0 + self.width) * cell_mm
+        south, north = self.y0 * cell_mm, (self.y0 + self.height) * cell_mm
+        return _in_pieces(lambda x, y: (x >= west) & (x < east) & (y >= south) & (y < north), np.bool_, x, y)
 
     def cell_of(self, x: Any, y: Any, cell_mm: int) -> Any:
         """Flat index in an array of this window's shape, per point (int64 mm) that lies in it."""
-        return (y // cell_mm - self.y0) * self.width + (x // cell_mm - self.x0)
+        return _in_pieces(lambda x, y: (y // cell_mm - self.y0) * self.width + (x // cell_mm - self.x0), np.int64, x, y)
+
+
+def _in_pieces(work: Callable[[Any, Any], Any], dtype: Any, x: Any, y: Any) -> Any:
+    """`work` of columns, on the CPU a piece at a time, so that what it computes on the way stays in the cache."""
+    if not isinstance(x, np.ndarray) or len(x) <= CACHED:
+        return work(x, y)
+    out = np.empty(len(x), dtype)
+    for start in range(0, len(x), CACHED):
+        to = slice(start, start + CACHED)
+        out[to] = work(x[to], y[to])
+    return out
 
 
 def bounds(x: Any, y: Any, cell_mm: int) -> Window:

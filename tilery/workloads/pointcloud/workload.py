@@ -22,7 +22,7 @@ class PointCloud(Workload[PointCloudOptions]):
     Options = PointCloudOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
         "tile": Stage(options=("tile_area_km2", "shard_mib", "ground", "resolution_m", "products"), work_per_job=20e6),
-        "process": Stage(options=("objects", "keep", "evidence"), work_per_job=50e6, holes=True),
+        "process": Stage(options=("objects", "keep", "evidence", "learned"), work_per_job=50e6, holes=True),
         "merge": Stage(fan_in=64, work_per_job=64),
         "finish": Stage(work_per_job=20e6),
     }
@@ -38,13 +38,17 @@ class PointCloud(Workload[PointCloudOptions]):
         return lists.tiles(before) if work.stage == "process" else lists.finishes(work, before)
 
     def tile(self, work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
+        from tilery.workloads.pointcloud.heap import keep_freed_pages
         from tilery.workloads.pointcloud.tiling import tile
 
+        keep_freed_pages()
         return tile(work, item)
 
     def process(self, work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
         from tilery.workloads.pointcloud.classify import process
+        from tilery.workloads.pointcloud.heap import keep_freed_pages
 
+        keep_freed_pages()
         return process(work, item)
 
     def merge(self, work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
@@ -63,6 +67,8 @@ class PointCloud(Workload[PointCloudOptions]):
         return publish(publication)
 
     def whole(self, work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
+        from tilery.workloads.pointcloud.heap import keep_freed_pages
         from tilery.workloads.pointcloud.whole import whole
 
+        keep_freed_pages()
         return whole(work, items)
