@@ -183,6 +183,23 @@ def test_without_colour_the_view_shows_the_intensity(tmp_path: Path) -> None:
     assert band[roof] > 200 > 60 > band[field]
 
 
+def test_a_file_whose_colours_are_empty_is_seen_by_its_intensity(tmp_path: Path) -> None:
+    las = laspy.read(io.BytesIO(town()))
+    las.red[:] = las.green[:] = las.blue[:] = 0
+    black = io.BytesIO()
+    las.write(black, do_compress=True)
+    grey = run(tmp_path, {"town.laz": black.getvalue()}, products=["ortho"], **KEEP)
+    with rasterio.open(grey.path("ortho.tif")) as raster:
+        assert raster.count == 1
+        assert raster.read(1).max() == 255
+    las.intensity[:] = 0
+    nothing = io.BytesIO()
+    las.write(nothing, do_compress=True)
+    dark = run(tmp_path, {"town.laz": nothing.getvalue()}, products=["ortho", "dsm"], **KEEP)
+    assert dark.kinds == {"dsm"}
+    assert any("no view from above" in warning for warning in dark.record.warnings)
+
+
 def test_the_index_has_the_tiles_and_the_files(metres: Ended, cut: Ended) -> None:
     assert [name for name, _ in pyogrio.list_layers(cut.path("tiles.gpkg"))] == ["tiles", "files"]
     _, _, _, (names, status, points, ground, density, void) = pyogrio.raw.read(cut.path("tiles.gpkg"), layer="tiles")

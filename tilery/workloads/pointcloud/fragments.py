@@ -61,7 +61,8 @@ COLUMNS = ("x", "y", "z", "returns", "index", "source", "intensity", "rgb")
 
 
 def _taken(column: npt.NDArray[Any] | None, members: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    return column if column is None or not len(column) else column[members]
+    # `take` moves the rows of a table several times as fast as an index does.
+    return column if column is None or not len(column) else np.take(column, members, axis=0)
 
 
 def pack_returns(number: npt.NDArray[Any], count: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

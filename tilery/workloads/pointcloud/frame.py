@@ -20,9 +20,9 @@ class Needs:
     rgb: bool = False
 
     @classmethod
-    def of(cls, options: PointCloudOptions) -> Needs:
-        drawn = "ortho" in getattr(options, "products", ())
-        return cls(intensity=drawn, rgb=drawn)
+    def of(cls, run: Run, options: PointCloudOptions) -> Needs:
+        drawn, coloured = "ortho" in options.products, bool(run.facts["coloured"])
+        return cls(intensity=drawn and not coloured, rgb=drawn and coloured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +54,5 @@ class Frame:
             grid=TileGrid.of_area(options.tile_area_km2, options.ground.cell_m, block=block),
             halo=halo_cells(options.ground) + REACH,
             resolution_mm=resolution_mm,
-            needs=Needs.of(options),
+            needs=Needs.of(run, options),
         )

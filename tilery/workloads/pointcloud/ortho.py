@@ -39,22 +39,21 @@ class Scale:
         return shown
 
 
-def write(path: Path, tiles: Layers, sheet: Sheet, coloured: bool) -> str:
-    """Write the view as a COG of three bands (colour) or one (intensity); returns which, or nothing if all is black.
+def write(path: Path, tiles: Layers, sheet: Sheet, coloured: bool) -> bool:
+    """Write the view as a COG of three bands (colour) or one (intensity); false if all is black.
 
     The scale is one for the whole run, whatever its tiles: colours span 0 to 255 where none is larger, else 0 to 65535;
     intensities span the 1st to the 99th percentile of the cells. Cells without points show the nearest within three.
     """
-    for name in (gridding.COLOUR, gridding.INTENSITY) if coloured else (gridding.INTENSITY,):
-        scale = _scale(tiles, name)
-        if scale is None:
-            continue
-        with Raster(path, sheet, "uint8", 3 if name == gridding.COLOUR else 1, VOID) as raster:
-            for window in sheet.blocks():
-                seen = filled(tiles.window(name, window.grow(NEAR)), NEAR)
-                raster.write(window, scale.apply(np.where(tiles.hole(window), np.uint16(VOID), seen)))
-        return name
-    return ""
+    name = gridding.COLOUR if coloured else gridding.INTENSITY
+    scale = _scale(tiles, name)
+    if scale is None:
+        return False
+    with Raster(path, sheet, "uint8", 3 if coloured else 1, VOID) as raster:
+        for window in sheet.blocks():
+            seen = filled(tiles.window(name, window.grow(NEAR)), NEAR)
+            raster.write(window, scale.apply(np.where(tiles.hole(window), np.uint16(VOID), seen)))
+    return True
 
 
 def filled(wide: NDArray[np.uint16], reach: int) -> NDArray[np.uint16]:

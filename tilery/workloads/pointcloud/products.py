@@ -162,11 +162,11 @@ class _Making:
     def views(self) -> None:
         """ortho and density."""
         if "ortho" in self.asked:
-            coloured = bool(self.publication.work.run.facts.get("coloured"))
+            coloured = bool(self.publication.work.run.facts["coloured"])
             if ortho.write(self.path("ortho.tif"), self.tiles, self.sheet, coloured):
                 self.upload("ortho", "ortho.tif")
             else:
-                self.warnings.append("no point has a colour or an intensity, so there is no view from above")
+                self.warnings.append("colours or intensities of all points are 0, so there is no view from above")
         if "density" in self.asked:
             density.write(self.path("density.tif"), self.tiles, self.sheet)
             self.upload("density", "density.tif")

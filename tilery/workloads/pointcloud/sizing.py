@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from tilery.outcomes import BadInput
 from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workload import Item, Sizing
+from tilery.workloads.pointcloud.columns import COLOURED
 from tilery.workloads.pointcloud.crs import Crs, common_crs, read_crs
 from tilery.workloads.pointcloud.las_header import LasFile, read_las
 from tilery.workloads.pointcloud.options import PointCloudOptions
+from tilery.workloads.pointcloud.points import record_dtype
 from tilery.workloads.pointcloud.shards import shards_of
-from tilery.workloads.pointcloud.tiling import has_colour
 
 READERS = 16
 WHOLE_BYTES_A_POINT = 100
@@ -46,11 +49,26 @@ def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Siz
             "crs": crs.wkt,
             "unit_m": crs.metres_per_unit,
             "z_unit_m": crs.metres_per_height_unit,
-            "coloured": all(has_colour(file.point_format) for file in files),
+            "coloured": "ortho" in options.products and _coloured(store, list(zip(sources, files, strict=True))),
         },
         warnings=_warnings(files, systems),
         memory_mib=WHOLE_FIXED_MIB + points * WHOLE_BYTES_A_POINT / 2**20,
     )
+
+
+def _coloured(store: Store, pairs: list[tuple[Source, LasFile]]) -> bool:
+    """Whether all files have colours, and the first point of one is not black: many files have the fields and leave them empty.
+
+    The first point of a LAZ chunk is stored as it is.
+    """
+    if any(file.point_format not in COLOURED for _, file in pairs):
+        return False
+    for source, file in pairs:
+        fields: Mapping[str, Any] = record_dtype(file).fields or {}
+        start = fields["red"][1] + (file.offset_to_points + 8 if file.compressed else file.offset_to_points)
+        if any(store.get_range(source.key, start, start + 6, version=source.version)):
+            return True
+    return False
 
 
 def _warnings(files: list[LasFile], systems: list[Crs]) -> list[str]:

@@ -15,6 +15,7 @@ from tilery.workloads.pointcloud.finishing import write_shard
 from tilery.workloads.pointcloud.fragments import COLUMNS, Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import tile_id
+from tilery.workloads.pointcloud.gridding import Undecided
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.lists import SUMMARY, TOLD_IN
 from tilery.workloads.pointcloud.options import PointCloudOptions
@@ -41,7 +42,7 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
             continue
         labels[members[owned]] = mine.labels[owned]
         counts.append(mine.statistics(part))
-        undecided = layers.Undecided(mine.otherwise, mine.numbers)
+        undecided = Undecided(mine.otherwise, mine.numbers)
         tiles.append(layers.write(work, tile, frame, part, mine.labels, undecided))
         waiting = np.flatnonzero(mine.numbers)
         unsure.append((tile_id(tile), members[waiting], mine.numbers[waiting], mine.otherwise[waiting]))
