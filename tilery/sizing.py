@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
 
 from tilery import __version__, keys, lanes, ledger, manifest, registry, stages
 from tilery.estimate import estimate
@@ -59,9 +58,9 @@ def size(store: Store, tenant: str, run_id: str) -> Run:
 
 
 def fingerprint(given: Manifest, sources: list[Source]) -> str:
-    """Names and contents of the inputs; not their keys or versions, so the same bytes dropped again are the same (within a
-    period, see manifest.period)."""
-    parts: list[Any] = [[source.name, source.digest] for source in sorted(sources, key=lambda source: source.name)]
+    """Names and contents of the inputs, as the workload tells them apart; not their keys or versions, so the same bytes dropped
+    again are the same (within a period, see manifest.period)."""
+    parts = registry.load(given.workload).identity(sources)
     return hashlib.sha256(json.dumps([given.workload, parts, given.period]).encode()).hexdigest()
 
 

@@ -168,6 +168,10 @@ class Workload(ABC, Generic[O]):
     def size(self, sources: list[Source], options: O, store: Store) -> Sizing:
         """Read headers by range reads and plan the first stage. Raises `BadInput` naming the file."""
 
+    def identity(self, sources: list[Source]) -> list[Any]:
+        """What of the inputs decides the results: names and contents, or less. Inputs that agree in it are worked on once."""
+        return [[source.name, source.digest] for source in sorted(sources, key=lambda source: source.name)]
+
     def items(self, work: Work[O], before: list[Done]) -> Iterable[Item]:
         """The items of `work.stage`, from the finished items of the stage before. Not asked for merge."""
         raise NotImplementedError(f"{self.name} has no items for {work.stage}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -17,7 +18,7 @@ from tilery.workloads.cctv.limits import MOST_CLIPS, MOST_DAYS
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.probe import Probed, probe
 from tilery.workloads.cctv.probe_folder import probe_folder
-from tilery.workloads.cctv.timeline import placed, zone_of
+from tilery.workloads.cctv.timeline import named, natural, placed, zone_of
 
 VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts")
 WARMUP_US = 4_000_000
@@ -57,6 +58,17 @@ def size(sources: list[Source], options: CctvOptions, store: Store) -> Sizing:
     memory = BASE_MIB + width * height * PICTURES * 1.5 / 2**20
     told = [*warnings, *(warning for clip in clips for warning in clip.warnings), *told]
     return Sizing(sum(item["work"] for item in items), items, counts, facts, told, memory)
+
+
+def identity(sources: list[Source]) -> list[Any]:
+    """The moments in the names of videos, and their contents, in the order in which they would follow each other.
+
+    Empty where names say more: of folders of frames, and of models that options name.
+    """
+    if not all(source.name.lower().endswith(VIDEO) for source in sources):
+        return []
+    ordered = sorted(sources, key=lambda source: natural(source.name))
+    return [[str(named(source.name, UTC) or ""), source.digest] for source in ordered]
 
 
 def _found(sources: list[Source], options: CctvOptions, store: Store) -> tuple[list[Probed], list[str]]:

@@ -43,6 +43,12 @@ class Cctv(Workload[CctvOptions]):
             ground(options.calibration, (width, height))  # what is wrong with it is better known before hours of work
         return sizing
 
+    def identity(self, sources: list[Source]) -> list[Any]:
+        """Of names only the times in them and the order that they make: the same video under another name is the same."""
+        from tilery.workloads.cctv.sizing import identity
+
+        return identity(sources) or super().identity(sources)
+
     def items(self, work: Work[CctvOptions], before: list[Done]) -> Iterable[Item]:
         return [done.item for done in work.finished("process")] if work.options.annotate else []
 

@@ -1,0 +1,125 @@
+"""Nothing is stored or worked on twice: whole runs, dropped again, and with their frames stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.data import real
+from tests.unit.cctv_runs import Runs, cctv_runs, film_street, street
+from tests.unit.cctv_video import scene
+from tilery.outcomes import BadInput
+from tilery.workloads.cctv import segment
+from tilery.workloads.cctv.dedup.kept import files_of, frames_of
+from tilery.workloads.cctv.dedup.packs import Packs
+from tilery.workloads.cctv.dedup.saving import prefix, report
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    with cctv_runs(tmp_path / "root") as found:
+        yield found
+
+
+def never(*_: Any) -> None:
+    raise BadInput("it was worked on again")
+
+
+@pytest.mark.parametrize("lane", ["lambda", "fargate"])
+def test_the_same_video_under_another_name_is_worked_on_once(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: str
+) -> None:
+    video = film_street(tmp_path / "street.mp4", seconds=12)
+    first = runs.run(video, lane=lane, camera="gate")
+    with monkeypatch.context() as patched:
+        patched.setattr(segment, "process", never)
+        again = runs.run({"copy.mp4": video}, lane=lane, camera="gate")
+        other = runs.run({"copy.mp4": video}, lane=lane, camera="yard")
+        with pytest.raises(BadInput):
+            runs.run({"20240506_120000.mp4": video}, lane="lambda")
+    assert again.bytes("tracks.parquet") == first.bytes("tracks.parquet")
+    assert other.rows("crossings.csv") == first.rows("crossings.csv")
+
+
+def test_a_video_gains_nothing_and_the_report_says_so(runs: Runs, tmp_path: Path) -> None:
+    told = json.loads(runs.run(film_street(tmp_path / "street.mp4", seconds=12)).text("dedup.json"))["frames"]
+    assert told["how"] == "sampled"
+    assert told["sentence"].startswith("Nothing is gained by storing frames apart: they would take")
+    assert [line["kept"] for line in told["stretches"]] == ["source"]
+    assert told["gained_bytes"] == 0
+
+
+def frames_in(folder: Path, count: int = 30) -> dict[str, Path]:
+    """A street seen without noise, as PNG files."""
+    found = {}
+    for number in range(count):
+        picture = street()
+        picture[40:80, 5 * number : 5 * number + 30] = (200, 40, 40)
+        path = folder / f"f{number}.png"
+        cv2.imwrite(str(path), picture[..., ::-1])
+        found[path.name] = path
+    return found
+
+
+def test_png_frames_are_stored_once_for_two_cameras(runs: Runs, tmp_path: Path) -> None:
+    files = frames_in(tmp_path)
+    told = [
+        json.loads(runs.run(named, frame_hz=2, dedup="store").text("dedup.json"))["frames"]
+        for named in (files, {f"other{name}": path for name, path in files.items()})
+    ]
+    assert [one["how"] for one in told] == ["stored", "stored"]
+    assert [line["kept"] for line in told[0]["stretches"]] == ["store", "store"]
+    assert told[0]["gained_bytes"] > 0.8 * told[0]["source_bytes"]
+    assert sum(line["added_bytes"] for line in told[0]["stretches"]) > 0
+    assert sum(line["added_bytes"] for line in told[1]["stretches"]) == 0
+    packs = Packs(runs.store, prefix("acme"))
+    name = told[0]["stretches"][1]["name"]
+    back = list(frames_of(packs, name))
+    assert len(back) == 10
+    assert np.array_equal(back[3], cv2.imread(str(files["f23.png"])))
+
+
+def test_jpeg_frames_are_stored_bit_for_bit(runs: Runs) -> None:
+    pytest.importorskip("jpeglib")
+    files = {path.name: path for path in sorted(real("cctv/highway/frames").iterdir())[:40]}
+    told = json.loads(runs.run(files, frame_hz=2, dedup="store").text("dedup.json"))["frames"]
+    assert told["stored_bytes"] < 0.65 * told["source_bytes"]
+    packs = Packs(runs.store, prefix("acme"))
+    back = [data for line in told["stretches"] for data in files_of(packs, line["name"])]
+    assert back == [path.read_bytes() for path in files.values()]
+
+
+def test_frames_that_hold_more_than_can_be_stored_stay_files(runs: Runs, tmp_path: Path) -> None:
+    files = frames_in(tmp_path, 12)
+    cv2.imwrite(str(files["f3.png"]), street().astype(np.uint16) * 256)
+    told = json.loads(runs.run(files, frame_hz=10, dedup="store").text("dedup.json"))["frames"]
+    assert [line["kept"] for line in told["stretches"]] == ["source"]
+    assert "16 bits a sample" in told["stretches"][0]["why"]
+
+
+def test_noise_within_the_error_is_not_stored(runs: Runs, tmp_path: Path) -> None:
+    dice = np.random.default_rng(4)
+    files = {}
+    for number in range(12):
+        noisy = scene(0, 192, 128).astype(int) + dice.integers(-2, 3, (128, 192, 3))
+        files[f"{number}.png"] = tmp_path / f"{number}.png"
+        cv2.imwrite(str(files[f"{number}.png"]), noisy.clip(0, 255))
+    lines = [
+        json.loads(runs.run(files, frame_hz=10, dedup="store", dedup_error=error).text("dedup.json"))["frames"]["stretches"][0]
+        for error in (0, 4)
+    ]
+    assert lines[0]["changed_tiles"] > 0.9
+    assert lines[1]["changed_tiles"] == 0
+    assert lines[1]["largest_error"] <= 4
+    assert lines[1]["psnr_db"] > 40
+    assert lines[1]["stored_bytes"] * 5 < lines[0]["stored_bytes"]
+
+
+def test_a_report_of_nothing_is_a_report() -> None:
+    assert report([None, None])["sentence"] == "No frames were compared."
