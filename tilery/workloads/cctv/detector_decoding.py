@@ -26,6 +26,8 @@ Decoder = Callable[[Sequence[Array], int, Decode, NDArray[np.intp], tuple[int, i
 def yolox(outputs: Sequence[Array], picture: int, how: Decode, wanted: NDArray[np.intp], size: tuple[int, int]) -> Decoded:
     rows = outputs[0][picture]
     places, strides = _grid([(size[1] // stride, size[0] // stride) for stride in how.strides], how.strides, 0.0)
+    if len(rows) != len(places):
+        raise ValueError(f"the output has {len(rows)} positions, and a picture of {size} has {len(places)} at these strides")
     classes = rows[:, 5:][:, wanted]
     scores = (_sigmoid(rows[:, 4:5]) * _sigmoid(classes)) if how.logits else rows[:, 4:5] * classes
 

@@ -24,7 +24,7 @@ Mask = NDArray[np.uint8]
 """0 or 1."""
 LIKE = 24
 """Grey levels by which each channel of two looks of one thing may differ, of 255."""
-OFTEN = 0.2
+OFTEN = 0.25
 """The share of the pictures in which background looks like that, at least."""
 SHADOW = 0.5, 0.97
 """Brightness of a shadow as a share of the background's."""

@@ -77,6 +77,8 @@ class Told:
     seen: list[tuple[int, Found, NDArray[np.float32]]] = field(default_factory=list)
     """Time, boxes in pixels of the frame, share of each that moves."""
     pictures: list[tuple[int, NDArray[np.uint8]]] = field(default_factory=list)
+    error_px: list[float] = field(default_factory=list)
+    """Of each frame that was registered."""
     views: int = 0
     """Frames, or slices of them, that a detector without memory would have looked at."""
     calls: int = 0
@@ -241,7 +243,10 @@ class Segment:
         if self._drone is None:
             return np.eye(3)
         registered = self._drone.to_reference(picture.gray(*stabilised_size(picture.width, picture.height)))
-        return UNREGISTERED if registered is None else registered.matrix
+        if registered is None:
+            return UNREGISTERED
+        self._told.error_px.append(round(registered.error_px, 2))
+        return registered.matrix
 
     def _keep(self, picture: Picture) -> None:
         """The first picture of the block from a time on that is wanted for the background of the timeline."""
@@ -294,6 +299,7 @@ def write(work: Work[CctvOptions], item: Item, told: Told, detector: Detector | 
         "detector_calls": told.calls,
         "detector_calls_saved": told.views - told.calls if detector else 0,
         "registered": registered,
+        "error_px": told.error_px,
         "unregistered": int((looked == Looked.DETECTED).sum()) - registered,
         "detector": detector.name if detector else "motion",
         "digest": detector.digest if detector else "",
