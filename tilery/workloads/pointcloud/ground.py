@@ -4,8 +4,8 @@ After Pingel, Clarke and McBride, "An improved simple morphological filter for t
 data", ISPRS Journal 77 (2013): a minimum surface, openings by growing disks, everything that an opening lowers by more than a
 slope allows is an object, and points near the surface of what remains are ground. Different here: every opening starts from
 the same surface (so the reach is twice the largest disk, not the sum of all), the tolerance grows with the slope of the
-terrain, the edges of terraces and banks that sparse points leave ragged are kept or won back, voids are filled from a bounded
-neighbourhood, and every number that a label depends on is an integer.
+terrain and the distance between points, ground that the openings took is won back (regrowth.py), voids are filled from a
+bounded neighbourhood, and every sum that a label depends on is of integers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tilery.workloads.pointcloud import fill, morphology
+from tilery.workloads.pointcloud import fill, morphology, regrowth
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window, bounds, cell_millimetres, lowest
 from tilery.workloads.pointcloud.options import GroundOptions
@@ -25,6 +25,8 @@ GROUND = 2
 LOW_NOISE = 7
 BATCH_POINTS = 1 << 18
 """Points that are labelled at once: what they need then stays in the processor's cache."""
+SPACING_RADIUS = 7
+"""Cells around a cell in which those known are counted: enough for some where there is one point on 10 m2."""
 EDGE_CELLS = 3
 """Cells kept around the outermost points. Beyond, all is void, and no step looks further past the last point than this:
 the last fill may know a cell there, and slopes and the bilinear surface look at the next one."""
@@ -38,8 +40,6 @@ class Cells:
     window: int
     slope_radius: int
     fill: int
-    break_radius: int
-    link: int
     slope_mm: int
     low_mm: int
     threshold_mm: int
@@ -56,8 +56,6 @@ class Cells:
             window=cells(options.max_window_m),
             slope_radius=cells(options.slope_radius_m),
             fill=cells(options.fill_m),
-            break_radius=cells(options.break_radius_m),
-            link=cells(options.link_m),
             slope_mm=round(options.slope * MM_PER_M),
             low_mm=round(options.low_m * MM_PER_M),
             threshold_mm=round(options.threshold_m * MM_PER_M),
@@ -71,11 +69,12 @@ def halo_cells(options: GroundOptions) -> int:
     low_outliers = 2
     refill = cells.fill
     opening = 2 * cells.window
-    tolerance = max(cells.slope_radius, cells.break_radius) + 1
-    link = cells.link
+    tolerance = cells.slope_radius + 1
+    from_ground, from_heights = regrowth.halo_cells(options)
     last_fill = cells.fill
     smoothed_slope = 2
-    return first_fill + low_outliers + refill + opening + tolerance + link + last_fill + smoothed_slope
+    ground = max(refill + opening + tolerance, SPACING_RADIUS) + from_ground
+    return first_fill + low_outliers + max(ground, from_heights) + last_fill + smoothed_slope
 
 
 def halo_m(options: GroundOptions) -> float:
@@ -164,9 +163,8 @@ def ground_surface(minimum: Any, options: GroundOptions) -> tuple[Any, Any]:
     xp = module_of(minimum)
     lowest_points = xp.where(low, VOID, minimum)
     surface = fill.fill(lowest_points, cells.fill, one_sided=False)
-    objects = object_cells(surface, options)
-    ground = (lowest_points != VOID) & ~objects
-    ground |= linked_cells(lowest_points, ground, options)
+    known = lowest_points != VOID
+    ground = regrowth.regrown(lowest_points, known & ~object_cells(surface, known, options), options)
     return fill.fill(xp.where(ground, lowest_points, VOID), cells.fill, one_sided=True), low
 
 
@@ -178,72 +176,36 @@ def low_cells(surface: Any, low_mm: int) -> Any:
     return (surface != VOID) & (upside_down.astype(xp.int64) - opened > low_mm)
 
 
-def object_cells(surface: Any, options: GroundOptions) -> Any:
+def object_cells(surface: Any, known: Any, options: GroundOptions) -> Any:
     """Cells (bool) that the opening by some disk lowers, from the next smaller one, by more than the slope tolerance.
 
-    Beside steep terrain, cells that stick out of the opened surface by little are spared: where points are sparse, the edge of
-    a terrace is ragged, and the openings cut its teeth off.
+    `surface` (int32 mm) is filled between the cells that are `known` (bool): over the distance between those, and not less,
+    terrain may rise.
     """
     xp = module_of(surface)
     cells = Cells.of(options)
     opened = list(morphology.openings(surface, range(1, cells.window + 1)))
-    slope = slope_mm(opened[-1], cells.cell_mm)
-    steepest = highest(slope, cells.break_radius).astype(xp.int64)
-    spared = xp.minimum(steepest * round(options.break_share * 1000) // 1000, round(options.break_m * MM_PER_M)).astype(
-        xp.int32
-    )
-    own = smooth(slope, cells.slope_radius)
+    own = smooth(slope_mm(opened[-1], cells.cell_mm), cells.slope_radius)
     tolerance = xp.maximum(cells.slope_mm, (own.astype(xp.int64) * round(options.slope_share * 1000)) // 1000)
     tolerance = (tolerance * cells.cell_mm // MM_PER_M).astype(xp.int32)
+    apart = spacing(known)
+    least = (tolerance.astype(xp.int64) * apart // MM_PER_M).astype(xp.int32)
+    widest = int(apart.max())
     objects = xp.zeros(surface.shape, dtype=bool)
     before = surface
     for radius, after in enumerate(opened, start=1):
-        objects |= (before - after > tolerance * xp.int32(radius)) & (surface - after > spared)
+        allowed = tolerance * xp.int32(radius)
+        objects |= before - after > (xp.maximum(allowed, least) if radius * MM_PER_M < widest else allowed)
         before = after
     return objects
 
 
-def linked_cells(heights: Any, ground: Any, options: GroundOptions) -> Any:
-    """Cells (bool) with a height (int32 mm) that are no ground (bool) yet, but see enough ground around at their own height.
-
-    This wins back the edges of terraces: half of what lies around them is ground, as high as they are. Roofs and trees rise
-    above all ground near them.
-    """
-    xp, cells = module_of(heights), Cells.of(options)
-    reach, height_mm = cells.link, round(options.link_height_m * MM_PER_M)
-    per_cell = round(options.link_slope * cells.cell_mm)
-    lowest_of_all = xp.int32(morphology.LOWEST)
-    wide = xp.pad(xp.where(ground, heights, lowest_of_all), reach, constant_values=morphology.LOWEST)
-    top = highest(xp.where(ground, heights, lowest_of_all), reach).astype(xp.int64) + height_mm + reach * per_cell
-    candidates = xp.flatnonzero((~ground & (heights != VOID) & (heights <= top)).ravel())
-    linked = xp.zeros(heights.shape, dtype=bool)
-    row, column = candidates // heights.shape[1], candidates % heights.shape[1]
-    place = (row + reach) * wide.shape[1] + column + reach
-    own, around = heights.ravel()[candidates].astype(xp.int64), wide.ravel()
-    seen, level = (xp.zeros(len(candidates), dtype=xp.int64) for _ in range(2))
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            if not 0 < dy * dy + dx * dx <= reach * reach:
-                continue
-            other = around[place + (dy * wide.shape[1] + dx)]
-            seen += other != lowest_of_all
-            level += abs(own - other) <= height_mm + math.isqrt((dy * dy + dx * dx) * per_cell * per_cell)
-    enough = (level >= options.link_least) & (level * 1000 >= seen * round(options.link_share * 1000))
-    linked.ravel()[candidates[enough]] = True
-    return linked
-
-
-def highest(values: Any, radius: int) -> Any:
-    """Maximum over the square of cells within `radius`."""
-    xp = module_of(values)
-    best = values.copy()
-    for axis in (0, 1):
-        line = best.swapaxes(0, axis)
-        source = line.copy()
-        for step in range(1, min(radius, len(line) - 1) + 1):
-            xp.maximum(line[step:], source[:-step], out=line[step:])
-            xp.maximum(line[:-step], source[step:], out=line[:-step])
-    return best
+def spacing(known: Any) -> Any:
+    """Mean distance (int64, thousandths of a cell) between the cells that are known (bool), around each."""
+    xp = module_of(known)
+    count = regrowth.count_around(known, SPACING_RADIUS) + known
+    area = MM_PER_M**2 * (2 * SPACING_RADIUS + 1) ** 2
+    return xp.floor(xp.sqrt((area // xp.maximum(count, 1).astype(xp.int64)).astype(xp.float64))).astype(xp.int64)
 
 
 def slope_mm(surface: Any, cell_mm: int) -> Any:

@@ -16,23 +16,28 @@ class GroundOptions(BaseModel):
 
     cell_m: float = Field(1.0, gt=0, description="Cell of the minimum surface (m).")
     max_window_m: float = Field(20.0, gt=0, le=100, description="Radius of the largest opening (m): half the widest building.")
-    slope: float = Field(0.15, gt=0, description="Rise over run that terrain is always allowed.")
-    slope_share: float = Field(0.4, ge=0, description="Share of the terrain's own slope that is allowed in addition to none.")
+    slope: float = Field(0.12, gt=0, description="Rise over run that terrain is always allowed.")
+    slope_share: float = Field(0.2, ge=0, description="Share of the terrain's own slope that is allowed in addition to none.")
     slope_radius_m: float = Field(8.0, gt=0, description="Radius over which that slope is averaged (m).")
-    break_share: float = Field(
-        2.0, ge=0, description="Height (m) that a cell may stick out beside slope 1: sparse points on breaks."
+    grow_m: float = Field(
+        7.0, gt=0, le=30, description="How far (m) an object cell looks for ground to belong to; nearer where points are dense."
     )
-    break_m: float = Field(0.8, ge=0, description="The most (m) that it may stick out because of a slope beside it.")
-    break_radius_m: float = Field(4.0, gt=0, description="How far (m) that slope may be.")
-    link_m: float = Field(6.0, gt=0, description="How far (m) an object cell looks for ground at its own height.")
-    link_height_m: float = Field(0.1, ge=0, description="Difference (m) up to which ground is at its own height, ...")
-    link_slope: float = Field(0.1, ge=0, description="... growing with distance (rise over run).")
-    link_share: float = Field(
-        0.3, ge=0, le=1, description="Share of the ground around that must be, for the cell to be ground."
+    grow_rounds: int = Field(3, ge=0, le=8, description="How often what was won back is ground for others.")
+    grow_height_m: float = Field(0.2, ge=0, description="Added (m) to the scatter of the ground about a plane through it, ...")
+    grow_dense: float = Field(
+        0.7, ge=0, description="... the sum of which an object cell may rise above it so many times where points are dense, ..."
     )
-    link_least: int = Field(5, ge=1, description="Cells of ground that must be.")
-    threshold_m: float = Field(0.3, gt=0, description="Height above the surface up to which a point is ground (m).")
-    threshold_slope: float = Field(1.6, ge=0, description="Added to the threshold, times the slope of the surface (m).")
+    grow_sparse: float = Field(1.2, ge=0, description="... so many times where they are sparse, ...")
+    grow_level: float = Field(
+        4.0, ge=0, description="... and so many times more, times the share of cells around at its own height."
+    )
+    grow_keep: float = Field(1.5, ge=0, description="Times at most, in the end, for what was won back.")
+    grow_share: float = Field(0.1, ge=0, le=1, description="Share of the cells around that must be ground.")
+    grow_lift_m: float = Field(2.0, ge=0, description="Height (m) above all ground around up to which a cell may be won back.")
+    level_m: float = Field(0.1, ge=0, description="Difference (m) up to which cells are at the same height, ...")
+    level_slope: float = Field(0.1, ge=0, description="... growing with distance (rise over run).")
+    threshold_m: float = Field(0.4, gt=0, description="Height above the surface up to which a point is ground (m).")
+    threshold_slope: float = Field(1.25, ge=0, description="Added to the threshold, times the slope of the surface (m).")
     low_m: float = Field(5.0, gt=0, description="A cell this far (m) below its neighbours is low noise; on slopes further.")
     fill_m: float = Field(15.0, gt=0, description="How far (m) voids look for ground.")
 
@@ -102,5 +107,9 @@ class PointCloudOptions(Options):
     evidence: bool = Field(
         False,
         description="Where the input says building or vegetation of most high points of a cell, roofs start or end there.",
+    )
+    learned: bool = Field(
+        False,
+        description="Trees trained on IGN LiDAR HD decide instead of rules, where points are as dense and of several returns.",
     )
     objects: ObjectOptions = Field(ObjectOptions(), description="Parameters of the classes above ground.")

@@ -1,0 +1,231 @@
+"""Ground that the openings took for objects is won back: where planes through the ground around it say that it is ground.
+
+On banks, terraces and cliffs an opening cuts edges off, the more the sparser the points are. Seen from a cell there, the
+ground around it scatters much about a plane; seen from a low bush on an even slope, little. So a cell comes back if it rises
+above the plane, fitted to the ground cells around it without itself, by no more than a few times that scatter. It may rise
+further the more of what lies around it is at its own height: edges and mounds are part of something, trees are not. Rounds
+repeat this, as what came back is ground for others. How far cells look depends on how many lowest points there are near by.
+
+Sums are whole numbers. What follows from them is added, multiplied, divided and rooted in float64 by separate operations,
+each correctly rounded, so the same on every device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tilery.workloads.pointcloud import morphology
+from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, cell_millimetres
+from tilery.workloads.pointcloud.options import GroundOptions
+
+BATCH_CELLS = 1 << 16
+"""Cells that are looked at at once: what they need then stays in the processor's cache."""
+LEAST_KNOWN = 8
+"""Known cells that a cell must see around itself, or it looks further."""
+LEAST_GROUND = 4
+"""Ground cells that a plane needs."""
+STEADY = 0.5
+"""Cells squared, added to the spread of the ground in x and y, so that a plane through cells in line is defined."""
+LEVEL_REACH = 2
+"""Heights are compared with those of cells up to so many times as far as the plane looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far (cells) planes look where points are dense, between and sparse, and how far heights are compared."""
+
+    planes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, options: GroundOptions) -> Reach:
+        cells = max(1, math.ceil(options.grow_m * MM_PER_M / cell_millimetres(options.cell_m)))
+        return cls(tuple(sorted({(cells + 1) // 4, (cells + 1) // 2, cells} - {0})))
+
+    @property
+    def rounds(self) -> int:
+        """The furthest that one round looks, including the highest ground around a candidate."""
+        return self.planes[-1]
+
+    @property
+    def heights(self) -> int:
+        """The furthest that known cells are looked at."""
+        return LEVEL_REACH * self.planes[-1]
+
+
+def halo_cells(options: GroundOptions) -> tuple[int, int]:
+    """How far a cell looks for ground found before, and for known heights: the rounds, and the look back at what they won."""
+    reach, looks = Reach.of(options), options.grow_rounds + 1
+    if not options.grow_rounds:
+        return 0, 0
+    return looks * reach.rounds, reach.heights + (looks - 1) * reach.rounds
+
+
+def regrown(heights: Any, ground: Any, options: GroundOptions) -> Any:
+    """`ground` (bool) and the cells it wins back; `heights` (int32 mm) are the lowest points, `VOID` where there are none."""
+    xp, reach = module_of(heights), Reach.of(options)
+    known = heights != VOID
+    top = highest(xp.where(ground, heights, xp.int32(morphology.LOWEST)), reach.rounds).astype(xp.int64)
+    candidates = known & ~ground & (heights <= top + round(options.grow_lift_m * MM_PER_M))
+    ground = ground.copy()
+    groups = list(_groups(heights, candidates, known, options))
+    won: list[_Group] = []
+    for _ in range(options.grow_rounds):
+        around = _padded(xp.where(ground, heights, VOID), reach.rounds)
+        fits = [fitting(group, around, options, group.limit) for group in groups]
+        won += [group.part(fit) for group, fit in zip(groups, fits, strict=True)]
+        groups = [group.part(~fit) for group, fit in zip(groups, fits, strict=True)]
+        for group in won[-len(groups) :]:
+            ground.ravel()[group.cell] = True
+    around = _padded(xp.where(ground, heights, VOID), reach.rounds)
+    for group in won:
+        ground.ravel()[group.cell] = fitting(group, around, options, options.grow_keep)
+    return ground
+
+
+def highest(values: Any, radius: int) -> Any:
+    """Maximum over the square of cells within `radius`."""
+    xp = module_of(values)
+    best = values.copy()
+    for axis in (0, 1):
+        line = best.swapaxes(0, axis)
+        source = line.copy()
+        for step in range(1, min(radius, len(line) - 1) + 1):
+            xp.maximum(line[step:], source[:-step], out=line[step:])
+            xp.maximum(line[:-step], source[step:], out=line[:-step])
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Candidates that look equally far."""
+
+    cell: Any
+    """Flat index (int64)."""
+    height: Any
+    """Millimetres (int64)."""
+    radius: int
+    known: Any
+    """How many known cells each sees in the square around it."""
+    limit: Any
+    """How many times the scatter each may rise above the plane (float64)."""
+    width: int
+    """Columns of the raster."""
+
+    def part(self, chosen: Any) -> _Group:
+        return replace(
+            self, cell=self.cell[chosen], height=self.height[chosen], known=self.known[chosen], limit=self.limit[chosen]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Padded:
+    """A raster with void around it."""
+
+    flat: Any
+    width: int
+    reach: int
+
+    def place(self, cell: Any, width: int) -> Any:
+        """Flat index of the cells with this flat index in the raster without padding, of `width` columns."""
+        return (cell // width + self.reach) * self.width + cell % width + self.reach
+
+
+def _padded(heights: Any, reach: int) -> _Padded:
+    wide = module_of(heights).pad(heights, reach, constant_values=VOID)
+    return _Padded(wide.ravel(), wide.shape[1], reach)
+
+
+def _groups(heights: Any, candidates: Any, known: Any, options: GroundOptions) -> Iterator[_Group]:
+    """The candidates in groups by how far they look, small enough for the cache."""
+    xp, reach = module_of(heights), Reach.of(options)
+    padded = _padded(heights, reach.heights)
+    rest = xp.flatnonzero(candidates.ravel())
+    for number, radius in enumerate(reach.planes):
+        seen = count_around(known, radius).ravel()[rest]
+        enough = seen >= LEAST_KNOWN
+        if number + 1 == len(reach.planes):
+            enough[:] = True
+        chosen, seen_by_chosen = rest[enough], seen[enough]
+        rest = rest[~enough]
+        times = options.grow_dense if number == 0 else options.grow_sparse
+        for start in range(0, len(chosen), BATCH_CELLS):
+            cell = chosen[start : start + BATCH_CELLS]
+            height = heights.ravel()[cell].astype(xp.int64)
+            level = share_at_level(padded, cell, height, heights.shape[1], LEVEL_REACH * radius, options)
+            yield _Group(
+                cell,
+                height,
+                radius,
+                seen_by_chosen[start : start + BATCH_CELLS],
+                times + options.grow_level * level,
+                heights.shape[1],
+            )
+
+
+def count_around(cells: Any, radius: int) -> Any:
+    """How many cells (bool) hold in the square around each, without itself (int32)."""
+    xp, side = module_of(cells), 2 * radius + 1
+    total = xp.cumsum(xp.pad(cells.astype(xp.int32), ((radius + 1, radius), (radius + 1, radius))), axis=0, dtype=xp.int32)
+    total = xp.cumsum(total[side:] - total[:-side], axis=1, dtype=xp.int32)
+    return total[:, side:] - total[:, :-side] - cells
+
+
+def share_at_level(padded: _Padded, cell: Any, height: Any, width: int, radius: int, options: GroundOptions) -> Any:
+    """Share (float64) of the known cells within `radius` that are as high as the cell, nearly, the further the less nearly."""
+    xp = module_of(height)
+    place, own = padded.place(cell, width), height.astype(xp.int32)
+    count, level = (xp.zeros(len(cell), dtype=xp.int32) for _ in range(2))
+    near_mm = round(options.level_m * MM_PER_M)
+    per_cell = round(options.level_slope * cell_millimetres(options.cell_m))
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            if not 0 < dy * dy + dx * dx <= radius * radius:
+                continue
+            other = padded.flat[place + (dy * padded.width + dx)]
+            tolerance = xp.int32(near_mm + math.isqrt((dy * dy + dx * dx) * per_cell * per_cell))
+            # A void differs from every height by more than any tolerance.
+            count += other != VOID
+            level += (other >= own - tolerance) & (other <= own + tolerance)
+    return level / xp.maximum(count, 1)
+
+
+def fitting(group: _Group, ground: _Padded, options: GroundOptions, limit: Any) -> Any:
+    """Which cells of the group (bool) rise above the plane through the ground around by `limit` times its scatter at most."""
+    xp = module_of(group.cell)
+    place = ground.place(group.cell, group.width)
+    n, x, y, z, xx, xy, yy, xz, yz, zz = (xp.zeros(len(place), dtype=xp.int64) for _ in range(10))
+    for dy in range(-group.radius, group.radius + 1):
+        row_n, row_x, row_z = (xp.zeros(len(place), dtype=xp.int64) for _ in range(3))
+        for dx in range(-group.radius, group.radius + 1):
+            if dy == 0 and dx == 0:
+                continue
+            other = ground.flat[place + (dy * ground.width + dx)]
+            there = other != VOID
+            rise = xp.where(there, other - group.height, 0)
+            row_n += there
+            row_z += rise
+            row_x += there * dx
+            xx += there * (dx * dx)
+            xz += rise * dx
+            zz += rise * rise
+        n += row_n
+        x += row_x
+        z += row_z
+        y += row_n * dy
+        yy += row_n * (dy * dy)
+        xy += row_x * dy
+        yz += row_z * dy
+    count = xp.maximum(n, 1).astype(xp.float64)
+    mean_x, mean_y, mean_z = x / count, y / count, z / count
+    var_x, var_y = xx / count - mean_x * mean_x + STEADY, yy / count - mean_y * mean_y + STEADY
+    cov_xy, cov_xz, cov_yz = xy / count - mean_x * mean_y, xz / count - mean_x * mean_z, yz / count - mean_y * mean_z
+    det = var_x * var_y - cov_xy * cov_xy
+    slope_x, slope_y = (cov_xz * var_y - cov_yz * cov_xy) / det, (cov_yz * var_x - cov_xz * cov_xy) / det
+    above = slope_x * mean_x + slope_y * mean_y - mean_z
+    scatter = xp.sqrt(xp.maximum(zz / count - mean_z * mean_z - slope_x * cov_xz - slope_y * cov_yz, 0.0))
+    allowed = limit * (options.grow_height_m * MM_PER_M + scatter)
+    return (n >= LEAST_GROUND) & (n >= options.grow_share * group.known) & (above <= allowed)
