@@ -101,7 +101,7 @@ def encode(fragment: Fragment) -> bytes:
     if fragment.rgb is not None:
         there |= _RGB
         body += _planes(fragment.rgb.astype("<u2"))
-    packed = zlib.compress(bytes(body), 1)
+    packed = _deflated(bytes(body))
     return _HEADER.pack(_MAGIC, fragment.shard, count, there, *corner, zlib.crc32(packed)) + packed
 
 
@@ -190,7 +190,7 @@ def encode_labels(labels: Labels) -> bytes:
     body = _planes(steps) + labels.label.astype(np.uint8).tobytes()
     unsure = np.flatnonzero(labels.number)
     body += _planes(unsure.astype("<u4")) + _planes(labels.number[unsure].astype("<u4")) + labels.otherwise[unsure].tobytes()
-    packed = zlib.compress(body, 1)
+    packed = _deflated(body)
     return _LABELS_HEADER.pack(_LABELS_MAGIC, labels.shard, count, len(unsure), zlib.crc32(packed)) + packed
 
 
@@ -239,6 +239,12 @@ def assemble(
     if missing and not holes:
         raise Incomplete(f"shard {shard}: {missing:,} of {points:,} points have no label; redrive the run")
     return labels
+
+
+def _deflated(body: bytes) -> bytes:
+    """Deflated for runs only: planes are constant or noise, so that looking for longer matches costs double and gains 5 %."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    return packer.compress(body) + packer.flush()
 
 
 def _planes(values: npt.NDArray[Any]) -> bytes:
