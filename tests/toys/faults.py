@@ -14,6 +14,7 @@ from typing import Any
 
 from tilery.outcomes import Outcome
 from tilery.workload import Done, Item, Work, Workload
+from tilery.workloads.cctv.workload import Cctv
 from tilery.workloads.features.workload import Features
 from tilery.workloads.images.workload import Images
 from tilery.workloads.pointcloud.workload import PointCloud
@@ -56,7 +57,13 @@ class FaultyFeatures(Faulty, Features): ...
 class FaultyTrend(Faulty, Trend): ...
 
 
-FAULTY = {kind.name: f"{__name__}:{kind.__name__}" for kind in (FaultyPointCloud, FaultyImages, FaultyFeatures, FaultyTrend)}
+class FaultyCctv(Faulty, Cctv): ...
+
+
+FAULTY = {
+    kind.name: f"{__name__}:{kind.__name__}"
+    for kind in (FaultyPointCloud, FaultyImages, FaultyFeatures, FaultyTrend, FaultyCctv)
+}
 
 
 def _fault(stage: str, item: Item) -> None:

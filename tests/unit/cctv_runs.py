@@ -21,7 +21,7 @@ from tilery.run import Record
 from tilery.store import open_store
 from tilery.store.port import Store
 
-WIDTH, HEIGHT, RATE, SECONDS = 320, 192, 10, 42
+WIDTH, HEIGHT, RATE, SECONDS = 320, 192, 10, 34
 MOTION: dict[str, Any] = {"detector": "motion", "lines": {"middle": [[160, 191], [160, 0]]}}
 """No model; a line up the middle: who goes right crosses A->B."""
 
