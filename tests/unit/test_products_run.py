@@ -275,6 +275,17 @@ def labelled(data: bytes, label: int) -> bytes:
     return out.getvalue()
 
 
+def test_a_stray_point_far_away_asks_for_no_endless_raster(tmp_path: Path) -> None:
+    las = laspy.read(io.BytesIO(town()))
+    las.x[7] += 900_000
+    las.y[7] -= 900_000
+    stray = io.BytesIO()
+    las.write(stray, do_compress=True)
+    wide = run(tmp_path, {"town.laz": stray.getvalue()}, **KEEP)
+    assert wide.kinds == {"classified", "tiles", "stac", "report"}
+    assert any("the points spread over 900 x 900 km" in warning for warning in wide.record.warnings)
+
+
 def test_the_report_compares_and_warns(metres: Ended) -> None:
     page = metres.path("report.html").read_text()
     for words in ("Before and after", "Agreement on ground", "Cohen&#x27;s kappa", "Classes as they came", "without any point"):

@@ -43,6 +43,9 @@ WRITERS = 8
 PICTURE_PIXELS = 1000
 """Longest side of the relief inside the report."""
 SHADE_PIXELS = 800
+MOST_CELLS = 4_000_000_000
+"""Cells of the largest raster. Stray points, kilometres off, would ask for more."""
+DRAWN = frozenset({"dtm", "dsm", "chm", "hillshade", "ortho", "density", "contours", "footprints"})
 VOID_SHARE = 0.01
 """Share of the area without points, or with too few, from which the report warns."""
 
@@ -77,7 +80,22 @@ class _Making:
 
     @cached_property
     def asked(self) -> frozenset[str]:
-        return frozenset(self.publication.work.options.products)
+        """What was asked for, less what is too large to be drawn."""
+        asked, extent = frozenset(self.publication.work.options.products), self.sheet.extent
+        cells = extent.width * extent.height
+        if self.is_drawable or not asked & DRAWN:
+            return asked
+        side_km = [side * self.sheet.resolution_m / 1000 for side in (extent.width, extent.height)]
+        self.warnings.append(
+            f"the points spread over {side_km[0]:,.0f} x {side_km[1]:,.0f} km, {cells:,} cells: no raster and nothing that is "
+            f"made from one. Take stray points out, drop parts of the area apart, or set resolution_m above "
+            f"{self.sheet.resolution_m * (cells / MOST_CELLS) ** 0.5:,.1f}"
+        )
+        return asked - DRAWN
+
+    @property
+    def is_drawable(self) -> bool:
+        return self.sheet.extent.width * self.sheet.extent.height <= MOST_CELLS
 
     @cached_property
     def frame(self) -> Frame:
@@ -138,7 +156,8 @@ class _Making:
 
     def models(self) -> None:
         """dtm, dsm, chm and hillshade; and the models that other products need, which are not published."""
-        need = {DTM: {"dtm", "hillshade", "contours", "footprints", "report"}, DSM: {"dsm"}, CHM: {"chm", "footprints"}}
+        shown = {"report"} if self.is_drawable else set()
+        need = {DTM: {"dtm", "hillshade", "contours", "footprints"} | shown, DSM: {"dsm"}, CHM: {"chm", "footprints"}}
         names = {name for name, users in need.items() if users & self.asked and (name == DSM or self.has_ground)}
         if not self.has_ground and self.asked & need[DTM] | self.asked & need[CHM]:
             self.warnings.append("no ground point was found, so there is no terrain model and nothing that is made from it")
