@@ -98,7 +98,7 @@ def analyse(work: Work[CctvOptions], found: Joined) -> Analysis:
 def _write(work: Work[CctvOptions], done: Analysis) -> list[tuple[str, str]]:
     """The tables; (kind, path) of each."""
     store, options, tracks, frames = work.store, work.options, done.tracks, done.found.frames
-    name = camera(work)
+    name = options.camera or "camera"  # never the drop's: other drops of the same video share these files
     with store.writer(work.out("detections.parquet")) as target:
         exports.write_parquet(exports.detections_table(frames, done.found.detections, done.start), target)
     with store.writer(work.out("tracks.parquet")) as target:
@@ -124,10 +124,6 @@ def _write(work: Work[CctvOptions], done: Analysis) -> list[tuple[str, str]]:
         store.put(work.out("od.csv"), exports.csv_bytes(["origin", "destination", "class", "count"], rows))
         products.append(("od", "od.csv"))
     return products
-
-
-def camera(work: Work[CctvOptions]) -> str:
-    return work.options.camera or work.run.dataset
 
 
 def _more_columns(done: Analysis) -> dict[str, NDArray[Any]]:
@@ -210,13 +206,11 @@ def _summary(work: Work[CctvOptions], done: Analysis, spots: list[dict[str, Any]
     for one in binned:
         totals[one.line, one.way, one.label] += one.count or 0
     return {
-        "camera": camera(work),
         "start": done.start.isoformat() if done.start else None,
         "midnight_us": joined.midnight_us(done.start),
         "start_us": done.timeline[0],
         "stop_us": done.timeline[1],
         "size": list(done.size),
-        "clips": [clip["name"] for clip in work.run.facts["clips"]],
         "frames": {
             "all": len(done.found.frames),
             **{looked_as.name.lower(): looked.get(int(looked_as), 0) for looked_as in Looked},

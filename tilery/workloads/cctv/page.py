@@ -17,7 +17,7 @@ LISTED = 60
 """Rows of a table in the page; the files have all."""
 
 Summary = Mapping[str, Any]
-"""What merge wrote as summary.json; see `analysis`."""
+"""What merge wrote as summary.json (see `analysis`), with what `products` adds of the drop."""
 
 
 def page(
@@ -161,6 +161,8 @@ def _work(report: Report, summary: Summary, calls: Mapping[str, Any]) -> None:
         "Detector calls saved": f"{calls['spared']:,} of {calls['due']:,} looks, because nothing had changed",
         "Boxes": f"{summary['boxes']:,} found, {summary['tracked']:,} of them in tracks",
     }
+    if summary.get("dedup"):
+        facts["Frames stored once"] = summary["dedup"]
     if summary["blur"]:
         facts["Hidden"] = (
             f"{' and '.join(summary['blur'])}: in the background, the pictures here and the annotated video. What the detector "

@@ -23,18 +23,24 @@ FILM = "annotated.mp4"
 def publish(publication: Publication[CctvOptions]) -> Published:
     """Write all products; the same run writes the same bytes."""
     merged = publication.done["merge"][0].value
-    summary = read_summary(publication.work)
+    work = publication.work
+    told = {
+        "camera": work.options.camera or work.run.dataset,
+        "clips": [clip["name"] for clip in work.run.facts["clips"]],
+    }  # what the shared files of the merge do not say, since it is this drop's
+    summary = {**read_summary(work), **told}
     segments = publication.done["process"]
     calls = detector_calls(segments)
     products = [_taken(publication, kind, path) for kind, path in merged["products"]]
-    if publication.work.options.annotate:
+    if work.options.annotate:
         products += _film(publication)
-    if publication.work.options.dedup != "off":
+    if work.options.dedup != "off":
         frames = saving.report([one.value.get("dedup") for one in segments])
+        summary["dedup"] = frames["sentence"]
         report = {"detector": calls, "sources": _sources(publication), "frames": frames}
         products.append(publication.put("dedup", "dedup.json", json.dumps(report, indent=1, sort_keys=True).encode()))
     record = {**publication.record, "warnings": [*publication.record["warnings"], *merged["warnings"]]}
-    asked = publication.work.options.model_dump(mode="json", exclude_defaults=True)
+    asked = work.options.model_dump(mode="json", exclude_defaults=True)
     html = page(record, summary, _picture(publication, "background.png"), _pictures(publication), products, calls, asked)
     products.append(publication.put("report", "report.html", html.encode()))
     return Published(products, merged["counts"], merged["warnings"])

@@ -25,7 +25,7 @@ class Cctv(Workload[CctvOptions]):
     suffixes = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".jpg", ".jpeg", ".png", ".json", ".onnx")
     gpu = "onnxruntime"
     unit = "frames"
-    needs = ("numpy", "scipy", "av", "cv2", "onnx", "onnxruntime", "pyarrow", "rasterio")
+    needs = ("numpy", "scipy", "av", "cv2", "onnx", "onnxruntime", "pyarrow", "rasterio", "zstandard")
     Options = CctvOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
         "process": Stage(options=SEEN, work_per_job=40_000, holes=True),
