@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from tilery import stages
+from tilery import progress, stages
 from tilery.store.port import NotFound, Store
 
 WORDS = {
@@ -32,6 +32,10 @@ WORDS = {
     "Publish the products": "publishing",
 }
 """State -> what is said of it. States that are over at once (choices) are not said."""
+
+WHOLE = "Do the whole drop"
+VERBS = {"tile": "cutting", "process": "processing", "merge": "merging", "finish": "finishing"}
+"""Stage -> what is said while one worker does all stages; it counts percent of the stage."""
 
 MAPS = ("Cut tiles", "Process tiles", "Merge round", "Finish parts")
 """The states whose items are counted."""
@@ -53,7 +57,8 @@ class Step:
 
     @property
     def words(self) -> str:
-        return WORDS.get(self.state, self.state)
+        said = WORDS.get(self.state, self.state)
+        return f"{said}: {VERBS[self.stage]}" if self.state == WHOLE and self.stage in VERBS else said
 
     @property
     def ended(self) -> bool:
@@ -80,6 +85,9 @@ class Watch:
         status = self.stepfunctions.describe_execution(executionArn=self.arn)["status"]
         for event in self._news():
             self._take(event)
+        if self._state == WHOLE:
+            stage, share = progress.read(self.store, self.tenant, self.run_id)
+            return Step(self._state, status, stage, round(100 * share), 100 if share else 0)
         if self._state not in MAPS:
             return Step(self._state, status, self._stage)
         return Step(self._state, status, self._stage, self._done(), len(self._ids))
@@ -214,6 +222,7 @@ class Display:
         seconds = int(self._clock() - self._begun)
         said = step.status.lower().replace("_", " ") if step.ended else step.words
         count = f" {step.done}/{step.total}" if step.total and not step.ended else ""
+        count = f" {step.done} %" if count and step.state == WHOLE else count
         self._console.print(f"{seconds // 60:02d}:{seconds % 60:02d} {said}{count}", markup=False)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tilery import device, keys, ledger, registry, stages, worker
 from tilery.outcomes import Outcome, OutOfMemory, Transient
+from tilery.progress import Progress, Show, shown
 from tilery.run import Run
 from tilery.store.port import Store
 from tilery.workload import Done
@@ -23,14 +24,15 @@ def whole(store: Store, tenant: str, run_id: str) -> None:
         return
     on = device.choose(str(run.options.get("device", "auto")), registry.load(run.workload).gpu)
     begun = time.perf_counter()
+    show = shown(store, run)
     with tempfile.TemporaryDirectory(prefix="tilery-") as scratch:
-        work = worker.make_work(store, run, last, links, Path(scratch), on.kind)
+        work = worker.make_work(store, run, last, links, Path(scratch), on.kind, Progress("", 1, show).of_item(0, "whole"))
         try:
             done = registry.load(run.workload).whole(work, stages.read_items(store, links[0]))
         except Exception as error:
             raise worker.as_outcome(error, {"id": "whole", "work": 0}) from error
     if done is None:
-        _every_stage(store, run)
+        _every_stage(store, run, show)
         return
     seconds = round(time.perf_counter() - begun, 3)
     stages.write_items(store, last, [one.item for one in done])
@@ -45,18 +47,18 @@ def _mark(store: Store, key: str, one: Done, seconds: float, on: device.Device) 
     store.put(key, json.dumps(marker, sort_keys=True).encode())
 
 
-def _job(store: Store, run: Run, stage: str, key: str) -> None:
+def _job(store: Store, run: Run, stage: str, key: str, show: Show) -> None:
     """What a map does with a job: failed items are left to `check`, which knows what the run tolerates."""
     try:
-        worker.run_job(store, run.tenant, run.run_id, stage, key)
+        worker.run_job(store, run.tenant, run.run_id, stage, key, show=show)
     except (OutOfMemory, Transient):
         raise
     except Outcome:
         return  # the worker has logged and marked each
 
 
-def _every_stage(store: Store, run: Run) -> None:
+def _every_stage(store: Store, run: Run, show: Show) -> None:
     while (plan := stages.plan(store, run, worker.planning_work)).stage != "publish":
         for job in stages.read_lines(store, plan.jobs):
-            _job(store, run, plan.stage, job["key"])
+            _job(store, run, plan.stage, job["key"], show)
         stages.check(store, run, plan.stage, plan.round, redriven=False)

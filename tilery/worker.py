@@ -17,6 +17,7 @@ from typing import Any
 from tilery import device, keys, ledger, registry, stages
 from tilery.options import parse
 from tilery.outcomes import BadInput, Outcome, OutOfMemory, Transient
+from tilery.progress import Progress, Show
 from tilery.run import Run
 from tilery.stages import Link
 from tilery.store.port import Changed, NotFound, Store
@@ -37,7 +38,15 @@ def _severity(failure: Outcome) -> int:
     return next((rank for rank, kind in enumerate(order) if type(failure) is kind), len(order))
 
 
-def make_work(store: Store, run: Run, link: Link, links: list[Link], scratch: Path, on: str) -> Work[Any]:
+def make_work(
+    store: Store,
+    run: Run,
+    link: Link,
+    links: list[Link],
+    scratch: Path,
+    on: str,
+    told: Callable[[float], None] = lambda share: None,
+) -> Work[Any]:
     """What a verb of this stage may touch."""
     workload = registry.load(run.workload)
     return Work(
@@ -50,6 +59,7 @@ def make_work(store: Store, run: Run, link: Link, links: list[Link], scratch: Pa
         finished=lambda stage: _finished(store, links, stage),
         scratch=scratch,
         device=on,
+        progress=told,
     )
 
 
@@ -64,11 +74,18 @@ def planning_work(store: Store, run: Run, link: Link, links: list[Link]) -> Work
 
 
 def run_job(
-    store: Store, tenant: str, run_id: str, stage: str, job: str, stop: Callable[[], bool] = lambda: False
+    store: Store,
+    tenant: str,
+    run_id: str,
+    stage: str,
+    job: str,
+    stop: Callable[[], bool] = lambda: False,
+    show: Show | None = None,
 ) -> JobResult:
     """Do a job's items that have no marker yet. Raises the worst outcome after all items were tried.
 
-    `stop` is asked before each item; when true, `Transient` ends the job early with the finished items marked.
+    `stop` is asked before each item; when true, `Transient` ends the job early with the finished items marked. `show` is
+    told how far the job is.
     """
     run = stages.read_run(store, tenant, run_id)
     links = stages.chain(store, run)
@@ -79,6 +96,7 @@ def run_job(
     log.info("job %s: %d items, %d already done, device %s (%s)", job, len(items), len(finished), on.kind, on.reason)
     failures: list[Outcome] = []
     skipped = 0
+    progress = Progress(stage, len(items), show)
     for number, item in enumerate(items, 1):
         if item["id"] in finished:
             skipped += 1
@@ -86,7 +104,7 @@ def run_job(
         if stop():
             raise Transient(f"stopped by request before item {item['id']}; {number - 1} of {len(items)} items are done")
         try:
-            seconds = _do(store, run, link, links, item, on)
+            seconds = _do(store, run, link, links, item, on, progress.of_item(number - 1, item["id"]))
             log.info("%s %s done in %.2f s (%d/%d)", stage, item["id"], seconds, number, len(items))
         except Outcome as failure:
             log.error("%s %s failed: %s: %s", stage, item["id"], type(failure).__name__, failure)
@@ -96,12 +114,14 @@ def run_job(
     return JobResult(len(items) - skipped, skipped)
 
 
-def _do(store: Store, run: Run, link: Link, links: list[Link], item: Item, on: device.Device) -> float:
+def _do(
+    store: Store, run: Run, link: Link, links: list[Link], item: Item, on: device.Device, told: Callable[[float], None]
+) -> float:
     workload = registry.load(run.workload)
     begun = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="tilery-") as scratch:
-            work = make_work(store, run, link, links, Path(scratch), on.kind)
+            work = make_work(store, run, link, links, Path(scratch), on.kind, told)
             value = _verb(workload, work)(work, _with_values(store, link, links, item))
     except Exception as error:
         failure = as_outcome(error, item)
