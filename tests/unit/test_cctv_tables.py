@@ -50,7 +50,7 @@ def test_detections_come_back_with_their_types_and_unknown_motion() -> None:
 def test_pictures_are_kept_without_loss() -> None:
     random = np.random.default_rng(0)
     pictures = [(time_us, random.integers(0, 256, (24, 36, 3)).astype(np.uint8)) for time_us in (5, 5_000_000)]
-    again = tables.decode_pictures(tables.encode_pictures(pictures))
+    again = tables.decode_pictures(tables.encode_pictures([tables.Packed.of(*one) for one in pictures]))
     assert [time_us for time_us, _ in again] == [5, 5_000_000]
     for (_, now), (_, before) in zip(again, pictures, strict=True):
         np.testing.assert_array_equal(now, before)

@@ -84,10 +84,15 @@ class OnnxDetector:
             boxed = boxed[..., ::-1]
         if given.layout == "nchw":
             boxed = boxed.transpose(0, 3, 1, 2)
+        std, mean = np.asarray(given.std, np.float32), np.asarray(given.mean, np.float32)
+        factor, offset = 1 / (np.float32(given.divide) * std), mean / std
+        made = np.ascontiguousarray(boxed, np.float32)
         shape = (1, 3, 1, 1) if given.layout == "nchw" else (1, 1, 1, 3)
-        std = np.asarray(given.std, np.float32).reshape(shape)
-        factor, offset = 1 / (np.float32(given.divide) * std), np.asarray(given.mean, np.float32).reshape(shape) / std
-        return np.ascontiguousarray(boxed * factor - offset, np.float32)
+        if (factor != 1).any():
+            made *= factor.reshape(shape)
+        if offset.any():
+            made -= offset.reshape(shape)
+        return made
 
     def _found(self, outputs: Sequence[Any], place: int, size: tuple[int, int], shape: tuple[int, ...]) -> Found:
         how = self.description.decode

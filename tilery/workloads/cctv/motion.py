@@ -66,16 +66,18 @@ class Background:
         for other in self.pictures:
             cv2.add(alike, cv2.bitwise_and(cv2.inRange(other, least, most), ones), alike)
         mask = (alike < OFTEN * len(self.pictures)).astype(np.uint8)
-        if mask.any():
-            mask[self._shadow(picture)] = 0
+        different = mask.view(np.bool_)
+        mask[different] = ~_shadow(picture[different], self.usual[different])
         without_specks = cv2.medianBlur(mask, SPECK)
         return np.asarray(cv2.morphologyEx(without_specks, cv2.MORPH_CLOSE, np.ones((GAP, GAP), np.uint8)), np.uint8)
 
-    def _shadow(self, picture: Rgb) -> NDArray[np.bool_]:
-        seen, known = picture.astype(np.float32), self.usual.astype(np.float32) + 1
-        share = (seen * known).sum(2) / (known * known).sum(2)
-        off = ((seen - share[..., None] * known) ** 2).sum(2)
-        return np.asarray((share > SHADOW[0]) & (share < SHADOW[1]) & (off < SHADOW_COLOUR**2), np.bool_)
+
+def _shadow(seen: Rgb, usual: Rgb) -> NDArray[np.bool_]:
+    """Which pixels (n, 3) are only darker than usual."""
+    light, known = seen.astype(np.float32), usual.astype(np.float32) + 1
+    share = (light * known).sum(1) / (known * known).sum(1)
+    off = ((light - share[:, None] * known) ** 2).sum(1)
+    return np.asarray((share > SHADOW[0]) & (share < SHADOW[1]) & (off < SHADOW_COLOUR**2), np.bool_)
 
 
 def shares(mask: Mask, boxes: NDArray[np.float32]) -> NDArray[np.float32]:

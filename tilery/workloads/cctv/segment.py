@@ -42,6 +42,8 @@ SLICED_PX = 1600
 """Longest side from which on a drone's frames are detected in slices."""
 PICTURES = 48
 """Of the whole timeline, for its background."""
+PICTURE_US = 1_000_000
+"""They are not nearer to each other: what moves would not be gone."""
 PICTURE_PX = 1920
 AHEAD = 8
 """Pictures decoded ahead, by a thread of its own."""
@@ -76,7 +78,7 @@ class Told:
     to_reference: list[NDArray[np.float64]] = field(default_factory=list)
     seen: list[tuple[int, Found, NDArray[np.float32]]] = field(default_factory=list)
     """Time, boxes in pixels of the frame, share of each that moves."""
-    pictures: list[tuple[int, NDArray[np.uint8]]] = field(default_factory=list)
+    pictures: list[tables.Packed] = field(default_factory=list)
     error_px: list[float] = field(default_factory=list)
     """Of each frame that was registered."""
     views: int = 0
@@ -256,16 +258,16 @@ class Segment:
             while self._wanted and self._wanted[0] <= picture.clip_us:
                 self._wanted.pop(0)
             factor = min(1.0, PICTURE_PX / max(picture.width, picture.height))
-            self._told.pictures.append(
-                (picture.time_us, picture.rgb(round(picture.width * factor), round(picture.height * factor)))
-            )
+            small = picture.rgb(round(picture.width * factor), round(picture.height * factor))
+            self._told.pictures.append(tables.Packed.of(picture.time_us, small))
 
 
 def picture_times(clips: list[dict[str, Any]], clip: Clip) -> list[int]:
     """Times of the clip at which pictures for the background are wanted: evenly over the time of all clips."""
     total = sum(one["duration_us"] for one in clips)
     before = sum(one["duration_us"] for one in clips if one["offset_us"] < clip.offset_us)
-    times = [(2 * number + 1) * total // (2 * PICTURES) - before for number in range(PICTURES)]
+    count = min(PICTURES, -(-total // PICTURE_US))
+    times = [(2 * number + 1) * total // (2 * count) - before for number in range(count)]
     return [time for time in times if 0 <= time < clip.duration_us]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -48,24 +48,51 @@ def decode_detections(data: bytes) -> Detections:
     return Detections(time_us, label, score, _matrix(table, "box", 4), moving)
 
 
-def encode_pictures(pictures: list[tuple[int, NDArray[np.uint8]]]) -> bytes:
-    """(time_us, (h, w, 3) RGB) pictures, lossless: columns time_us, png."""
-    # level 1: a picture that lives until the merge need not be small
-    packed = [cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1] for _, picture in pictures]
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A picture without loss. zstd is several times faster than PNG, for what lives no longer than till the merge."""
+
+    time_us: int
+    height: int
+    width: int
+    data: bytes
+
+    @staticmethod
+    def of(time_us: int, rgb: NDArray[np.uint8]) -> Packed:
+        data = _zstd().compress(_differences(rgb).tobytes(), asbytes=True)
+        return Packed(time_us, rgb.shape[0], rgb.shape[1], data)
+
+
+def encode_pictures(pictures: list[Packed]) -> bytes:
+    """Columns time_us, height, width, data."""
     columns = {
-        "time_us": pa.array([time_us for time_us, _ in pictures], pa.int64()),
-        "png": pa.array([one.tobytes() for one in packed], pa.binary()),
+        "time_us": pa.array([one.time_us for one in pictures], pa.int64()),
+        "height": pa.array([one.height for one in pictures], pa.int32()),
+        "width": pa.array([one.width for one in pictures], pa.int32()),
+        "data": pa.array([one.data for one in pictures], pa.binary()),
     }
     return _encode(columns)
 
 
 def decode_pictures(data: bytes) -> list[tuple[int, NDArray[np.uint8]]]:
-    table = _decode(data)
-    found = []
-    for time_us, png in zip(table.column("time_us").to_pylist(), table.column("png").to_pylist(), strict=True):
-        pixels: Any = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-        found.append((int(time_us), np.ascontiguousarray(pixels[..., ::-1])))
+    """(time_us, (h, w, 3) RGB) of each."""
+    return [(one["time_us"], _unpacked(**one)) for one in _decode(data).to_pylist()]
+
+
+def _differences(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each pixel less the one to its left, modulo 256."""
+    found = rgb.copy()
+    found[:, 1:] -= rgb[:, :-1]
     return found
+
+
+def _unpacked(time_us: int, height: int, width: int, data: bytes) -> NDArray[np.uint8]:
+    raw = _zstd().decompress(data, height * width * 3)
+    return np.asarray(np.frombuffer(raw, np.uint8).reshape(height, width, 3).cumsum(axis=1, dtype=np.uint8), np.uint8)
+
+
+def _zstd() -> Any:
+    return pa.Codec("zstd", compression_level=1)
 
 
 def _encode(columns: dict[str, Any]) -> bytes:
