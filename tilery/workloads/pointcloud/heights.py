@@ -38,7 +38,7 @@ def write(folder: Path, tiles: Layers, sheet: Sheet, z_unit_m: float, reach: int
     with ExitStack() as stack:
         rasters = {name: stack.enter_context(Raster(path, sheet)) for name, path in files.items()}
         for window in sheet.blocks():
-            wide = window.grow(reach)
+            wide = window.grow(reach + surface.MORE)
             found: dict[str, NDArray[np.int32]] = {}
             if DTM in names or CHM in names:
                 mean = tiles.window(gridding.GROUND, wide)

@@ -19,9 +19,21 @@ CLASSES = {
     5: ("high vegetation", "#2f7d32"),
     6: ("building", "#d1495b"),
     7: ("low point (noise)", "#7b2d8b"),
+    8: ("model key point", "#c58f5c"),
     9: ("water", "#3a86c8"),
-    17: ("bridge deck", "#8d99ae"),
+    10: ("rail", "#8a6d3b"),
+    11: ("road surface", "#9098a1"),
+    12: ("overlap", "#b8bec6"),
+    13: ("wire guard", "#f2c14e"),
+    14: ("wire conductor", "#e0a100"),
+    15: ("transmission tower", "#8f5b00"),
+    16: ("wire connector", "#c98600"),
+    17: ("bridge deck", "#6c7a8d"),
     18: ("high noise", "#b983c9"),
+    19: ("overhead structure", "#b36a5e"),
+    20: ("ignored ground", "#cbb39a"),
+    21: ("snow", "#e8eef4"),
+    22: ("temporal exclusion", "#a7a7b5"),
 }
 """ASPRS LAS 1.4-R15, table 17, with the usual colours."""
 
@@ -105,11 +117,12 @@ def _shown(products: Sequence[Product]) -> list[Product]:
 def _before_and_after(report: Report, was: Mapping[str, int], now: Mapping[int, int]) -> None:
     """The classes of input and result, side by side."""
     before = agreement.before(was)
-    kept = {label: was.get(f"{label}>{label}", 0) for label in {*before, *now}}
-    rows = [
-        [f"{label} {_name(label)}", before.get(label, 0), now.get(label, 0), kept[label]] for label in sorted({*before, *now})
-    ]
-    report.table("Before and after", ["Class", "As it came", "Now", "Same points"], rows)
+    rows = []
+    for label in sorted({*before, *now}):
+        one, other, both = before.get(label, 0), now.get(label, 0), was.get(f"{label}>{label}", 0)
+        rows.append([f"{label} {_name(label)}", f"{one:,}", f"{other:,}", f"{both:,}", _percent(both, one + other - both)])
+    columns = ["Class", "As it came", "Now", "In both", "Of those in either"]
+    report.table("Before and after", columns, rows, align=["left", "right", "right", "right", "right"])
 
 
 def _agreement(report: Report, was: Mapping[str, int]) -> None:

@@ -34,15 +34,41 @@ def fill_twice(mean: NDArray[np.int32], reach: int) -> NDArray[np.int32]:
     return mean
 
 
+SMOOTHING = (3, 2, 1)
+"""Radii (cells) of the means that filled cells are smoothed by, one after the other."""
+MORE = sum(SMOOTHING)
+"""Cells that a filled height depends on beyond how far voids are filled."""
+
+
+def smoothed(heights: NDArray[np.int32], measured: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The same heights where they are measured; what was filled, along lines that show, becomes the mean of what is around."""
+    known = heights != VOID
+    changed, one = known & ~measured, known.astype(np.int64)
+    for radius in SMOOTHING:
+        total, count = _box(np.where(known, heights, 0).astype(np.int64), radius), _box(one, radius)
+        heights = np.where(changed, (2 * total + count) // np.maximum(2 * count, 1), heights).astype(np.int32)
+    return heights
+
+
+def _box(values: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
+    """Sum over the square of cells within `radius`; beyond the array counts as 0."""
+    side = 2 * radius + 1
+    total = np.cumsum(np.pad(values, ((radius + 1, radius), (radius + 1, radius))), axis=0)
+    total = np.cumsum(total[side:] - total[:-side], axis=1)
+    return total[:, side:] - total[:, :-side]
+
+
 def filled(mean: NDArray[np.int32], wide: Window, core: Window, reach: int) -> NDArray[np.int32]:
     """The heights (int32 mm) of `core`, voids filled from what is known (not `VOID`) within `reach` cells.
 
-    `mean` are the heights of the window `wide`, which holds the core and `reach` cells around it. A cell gets the same height
-    in any window that holds it.
+    `mean` are the heights of the window `wide`, which holds the core and `reach + MORE` cells around it. A cell gets the same
+    height in any window that holds it.
     """
     heights = np.full(core.shape, VOID, np.int32)
     if (box := known(mean, wide)) is not None and (part := core.overlap(box)).width and part.height:
-        heights[part.inside(core)] = fill_twice(mean[box.inside(wide)], reach)[part.inside(box)]
+        cut = mean[box.inside(wide)]
+        whole = smoothed(fill_twice(cut, reach), cut != VOID)
+        heights[part.inside(core)] = whole[part.inside(box)]
     return heights
 
 
