@@ -14,7 +14,9 @@ from tilery.workloads.pointcloud.array_module import array_module, to_host
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_from_id, tile_id
+from tilery.workloads.pointcloud.gridding import Undecided
 from tilery.workloads.pointcloud.ground import ground_of
+from tilery.workloads.pointcloud.learned import shipped
 from tilery.workloads.pointcloud.objects import REACH, Found, classify_objects
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.regions import Refused, Region
@@ -57,7 +59,7 @@ def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
         columns = (points.index[mine], found.labels[mine], found.numbers[mine].astype(np.uint32), found.otherwise[mine])
         data = fragments.encode_labels(fragments.Labels(parts[number].shard, *columns))
         work.store.put(work.out("labels", item["id"], f"{shard}.labels"), data)
-    layers.write(work, tile, frame, points, found.labels, layers.Undecided(found.otherwise, found.numbers))
+    layers.write(work, tile, frame, points, found.labels, Undecided(found.otherwise, found.numbers))
     return {
         "statistics": found.statistics(points),
         "open": regions.store_open(work, item["id"], found.open),
@@ -77,7 +79,8 @@ def classify(
     core = frame.grid.window(tile)
     ground = ground_of(x, y, z, core.grow(REACH), options.ground)
     source = xp.asarray(points.source) if options.evidence else None
-    found = classify_objects(x, y, z, returns, ground, core, frame.grid.cell_mm, options.objects, told, source)
+    forest = shipped() if options.learned else None
+    found = classify_objects(x, y, z, returns, ground, core, frame.grid.cell_mm, options.objects, told, source, forest)
     found = kept(found, points.source, options.keep)
     mine = regions.of_tile(found, points.source, tile_id(tile), core)
     complete, rest = regions.settled(mine.regions.values(), frame.grid, last=False)

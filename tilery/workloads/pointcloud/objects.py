@@ -15,16 +15,17 @@ from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, UNCLASSIFIED, GroundResult
+from tilery.workloads.pointcloud.learned import FAR_MM, Forest, dense_cells, describe
 from tilery.workloads.pointcloud.lines import wire_cells
 from tilery.workloads.pointcloud.options import ObjectOptions
 
 LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE = 3, 4, 5, 6, 14, 18
 
-FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 1
+FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 2
 ROUNDS = 2
 REACH = FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL + POINTS
 """Cells that an object looks around itself, step by step: the squares of the planes, the cleaning of seeds, the loose cells
-beside them, the growth over carried-on surface, the filling of holes, and the neighbours of a point's own cell."""
+beside them, the growth over carried-on surface, the filling of holes, and how far from its own cell a point looks for roofs."""
 RING = 1
 """Cells around the core for which regions are told: a point takes part in a region of a neighbouring cell."""
 CLEAN_LEAST, FILL_LEAST, WALL_LEAST = 4, 16, 2
@@ -68,6 +69,8 @@ class Found:
     """Cells (bool, rows x columns of `window`) of roofs."""
     window: Window
     """The core and `RING` cells around it."""
+    asked: Any = None
+    """The points (indices) that the learned head was asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,13 @@ def classify_objects(
     options: ObjectOptions,
     told: bool,
     source: Any = None,
+    forest: Forest | None = None,
 ) -> Found:
     """The classes of the points in `core`; those of ground and noise as they are.
 
     `ground` is that of `core.grow(REACH)`, of the same points (mm). `packed` are the returns as fragments hold them, `told`
     says whether any pulse of the drop has several. `source` are the classes of the input, where they are evidence.
+    With a `forest`, it decides where points are like those that it learned from.
     """
     xp = module_of(z)
     mine = core.contains(x, y, cell_mm)
@@ -111,6 +116,7 @@ def classify_objects(
     other = xp.flatnonzero(ground.labels == UNCLASSIFIED)
     if not len(other) or not bool(mine.any()):
         return Found(labels, otherwise, region, xp.zeros(ring.shape, dtype=bool), ring)
+    on_ground = window.cell_of(x[ground.labels == GROUND], y[ground.labels == GROUND], cell_mm)
     everywhere = window.cell_of(x[ground.labels != HALO_ONLY], y[ground.labels != HALO_ONLY], cell_mm)
     height_of_all, low_plants = ground.height, _low_plants(x, y, ground, mine, window, cell_mm, options)
     labels[low_plants] = otherwise[low_plants] = LOW_VEGETATION
@@ -127,19 +133,46 @@ def classify_objects(
 
     part = xp.flatnonzero(mine[other])
     place = other[part]
+    of_others = (x, y, z, cell, height)
     x, y, z, height, cell = x[part], y[part], z[part], height[part], cell[part]
     plain = plants(height, options)
     plain[hard.ravel()[cell] & (height >= round(options.hard_m * MM_PER_M))] = UNCLASSIFIED
     plain[wires.ravel()[cell] & (height >= round(options.wire_m * MM_PER_M))] = WIRE
     plain[z >= alone.ravel()[cell]] = HIGH_NOISE
     plain[~known[part]] = UNCLASSIFIED
-    of = roof_of(x, y, z, cell, high[part], ~returns.several[part], roofs, window, cell_mm, options)
+    of, off_roof = roof_of(x, y, z, cell, high[part], ~returns.several[part], roofs, window, cell_mm, options)
     of = xp.where((plain == WIRE) | (plain == HIGH_NOISE), -1, of)
+    building = of >= 0
+    asked = None
+    if forest is not None and told:
+        counts = (xp.bincount(cells, minlength=window.width * window.height) for cells in (everywhere, on_ground))
+        all_count, ground_count = (count.reshape(window.shape) for count in counts)
+        dense = dense_cells(all_count, cell_mm).ravel()[cell]
+        wanted = xp.flatnonzero(dense & (plain != WIRE) & (plain != HIGH_NOISE) & known[part])
+        if believed is not None:
+            wanted = wanted[~(believed[0] | believed[1]).ravel()[cell[wanted]]]
+        whole_surface = planes(*of_others[:3], window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
+        described = describe(
+            *of_others[3:],
+            returns.several,
+            returns.passed,
+            ground_count,
+            whole_surface,
+            roofs.there,
+            window,
+            part[wanted],
+            off_roof[wanted],
+        )
+        scores = forest.scores(described)
+        asked = place[wanted]
+        building[wanted] = (scores[:, 2] > scores[:, 0]) & (scores[:, 2] > scores[:, 1])
+        plain[wanted] = xp.where(scores[:, 1] >= scores[:, 0], plants(height[wanted], options), UNCLASSIFIED)
+        of = xp.where(building, of, -1)
     otherwise[place] = plain
-    labels[place] = xp.where(of >= 0, BUILDING, plain)
+    labels[place] = xp.where(building, BUILDING, plain)
     row, column = of // window.width + (window.y0 - ring.y0), of % window.width + (window.x0 - ring.x0)
     region[place] = xp.where(of >= 0, row * ring.width + column, -1)
-    return Found(labels, otherwise, region, roofs.there[ring.inside(window)], ring)
+    return Found(labels, otherwise, region, roofs.there[ring.inside(window)], ring, asked)
 
 
 def _low_plants(x: Any, y: Any, ground: GroundResult, mine: Any, window: Window, cell_mm: int, options: ObjectOptions) -> Any:
@@ -317,10 +350,11 @@ def roof_of(
     window: Window,
     cell_mm: int,
     options: ObjectOptions,
-) -> Any:
-    """Per point (mm) the cell of the roof that it is part of (int64), -1 for none."""
+) -> tuple[Any, Any]:
+    """Per point (mm) the cell of the roof that it is part of (int64), -1 for none; and how far it is off the nearest plane (mm,
+    `FAR_MM` at most and where there is none)."""
     xp = module_of(z)
-    result = xp.full(len(z), -1, dtype=xp.int64)
+    result, distance = xp.full(len(z), -1, dtype=xp.int64), xp.full(len(z), FAR_MM, dtype=xp.int64)
     count = around(roofs.there, 1)
     near = xp.flatnonzero(count.ravel()[cell] > 0)
     x, y, z, cell, high, single = (column[near] for column in (x, y, z, cell, high, single))
@@ -343,4 +377,5 @@ def roof_of(
     part |= inside & (rise <= round(options.above_m * MM_PER_M))
     part |= high & below & single & (count.ravel()[cell] >= WALL_LEAST)
     result[near] = xp.where(part, xp.where(inside, cell, source), -1)
-    return result
+    distance[near] = xp.minimum(best, FAR_MM)
+    return result, distance

@@ -109,7 +109,6 @@ class PointCloudOptions(Options):
         description="Where the input says building or vegetation of most high points of a cell, roofs start or end there.",
     )
     learned: bool = Field(
-        False,
-        description="Trees trained on IGN LiDAR HD decide instead of rules, where points are as dense and of several returns.",
+        True, description="Where points are dense and of several returns, trees trained on IGN LiDAR HD decide, not rules."
     )
     objects: ObjectOptions = Field(ObjectOptions(), description="Parameters of the classes above ground.")

@@ -1,0 +1,171 @@
+"""The learned head: small trees on whole numbers, in place of the rules where points are like those that it learned from.
+
+It was trained by `python -m benchmarks.pointcloud.train` on six samples of IGN LiDAR HD (Licence Ouverte / Etalab 2.0, which
+allows it; source: IGN). It only speaks where pulses have several returns and points are dense, as there; the rules speak
+elsewhere. Features, thresholds and leaves are integers, so any device and any library that evaluates the trees says the same;
+the same trees are shipped as ONNX.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.features import Planes, around
+from tilery.workloads.pointcloud.grid import MM_PER_M, Window
+
+CLASSES = (1, 5, 6)
+"""What a score is for: neither, vegetation, building."""
+FEATURES = (
+    "height",
+    "below_top",
+    "off_roof",
+    "several",
+    "top",
+    "low",
+    "top_3",
+    "top_7",
+    "rough",
+    "rough_3",
+    "several_3",
+    "several_5",
+    "passed_3",
+    "ground_3",
+    "roofs_3",
+    "roofs_5",
+)
+"""Of the point: height above ground, depth below the top of its cell, distance to the nearest roof's plane (mm), whether its
+pulse has several returns. Of its cell: highest and lowest point above ground, highest within 3 and 7 cells, mean distance of
+the surface to its plane and the least within 3 cells (mm), shares of points (1/1000) of several returns and passed by light,
+of ground, and counts of roof cells."""
+DENSITY = 8
+"""Points per m2 from which it speaks."""
+FAR_MM = 5_000
+NOWHERE = -(1 << 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Boosted trees: node i asks whether `feature[i]` of a point is at most `threshold[i]`, and goes `left` or `right`."""
+
+    roots: NDArray[np.int32]
+    """First node of each tree; tree i counts for class i % 3."""
+    feature: NDArray[np.int32]
+    """-1 for a leaf."""
+    threshold: NDArray[np.int32]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    value: NDArray[np.int32]
+    base: NDArray[np.int32]
+    """Score of each class before the first tree."""
+
+    def scores(self, described: Any) -> Any:
+        """Scores (int32, n x 3) of described points (int32, n x features). The device does not change a number."""
+        if isinstance(described, np.ndarray):
+            from tilery.workloads.pointcloud.forest_kernel import scores
+
+            trees = (self.roots, self.feature, self.threshold, self.left, self.right, self.value, self.base)
+            return scores(np.ascontiguousarray(described, np.int32), *trees)
+        return scores_by_level(self, described)
+
+
+def scores_by_level(forest: Forest, described: Any) -> Any:
+    """The same for any array module: all points take one step down a tree at once."""
+    xp = module_of(described)
+    feature, threshold, left, right, value = (
+        xp.asarray(getattr(forest, name)) for name in ("feature", "threshold", "left", "right", "value")
+    )
+    total = xp.tile(xp.asarray(forest.base), (len(described), 1))
+    rows = xp.arange(len(described))
+    for tree, root in enumerate(forest.roots.tolist()):
+        node = xp.full(len(described), root, dtype=xp.int32)
+        while True:
+            asks = feature[node] >= 0
+            if not bool(asks.any()):
+                break
+            lower = described[rows, xp.maximum(feature[node], 0)] <= threshold[node]
+            node = xp.where(asks, xp.where(lower, left[node], right[node]), node)
+        total[:, tree % len(CLASSES)] += value[node]
+    return total
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Forest:
+    """The trees that come with Tilery."""
+    with resources.files(__package__).joinpath("learned_ign.npz").open("rb") as stream, np.load(stream) as arrays:
+        return Forest(**{name: arrays[name] for name in Forest.__dataclass_fields__})
+
+
+def dense_cells(count: Any, cell_mm: int) -> Any:
+    """Cells (bool) around which points (`count` a cell) are as dense as those that were learned from."""
+    return around(count, 2) * MM_PER_M**2 >= 25 * DENSITY * cell_mm**2
+
+
+def describe(
+    cell: Any,
+    height: Any,
+    several: Any,
+    passed: Any,
+    ground_count: Any,
+    surface: Planes,
+    roofs: Any,
+    window: Window,
+    part: Any,
+    off_roof: Any,
+) -> Any:
+    """The features (int32, len(part) x features) of some of the points above ground.
+
+    cell, height (mm), several, passed: of all of them; `ground_count`: ground points a cell; `off_roof`: of the part (mm).
+    """
+    xp, size = module_of(height), window.width * window.height
+
+    def per_cell(chosen: Any) -> Any:
+        return xp.bincount(chosen, minlength=size).reshape(window.shape)
+
+    def share(some: Any, all_: Any) -> Any:
+        return 1000 * some // xp.maximum(all_, 1)
+
+    top, low = xp.full(size, NOWHERE, dtype=xp.int32), xp.full(size, -NOWHERE, dtype=xp.int32)
+    xp.maximum.at(top, cell, height.astype(xp.int32))
+    xp.minimum.at(low, cell, height.astype(xp.int32))
+    top = top.reshape(window.shape)
+    rough = xp.floor(xp.sqrt(xp.minimum(surface.variance, FAR_MM * FAR_MM).astype(xp.float64))).astype(xp.int32)
+    count = per_cell(cell)
+    count_3, several_cells = around(count, 1), per_cell(cell[several])
+    own = cell[part]
+    rasters = (
+        top,
+        low.reshape(window.shape),
+        _best(xp.maximum, top, 1),
+        _best(xp.maximum, top, 3),
+        rough,
+        _best(xp.minimum, rough, 1),
+        share(around(several_cells, 1), count_3),
+        share(around(several_cells, 2), around(count, 2)),
+        share(around(per_cell(cell[passed]), 1), count_3),
+        share(around(ground_count, 1), around(ground_count, 1) + count_3),
+        around(roofs, 1),
+        around(roofs, 2),
+    )
+    mine = height[part]
+    columns = (mine, top.ravel()[own] - mine, off_roof, several[part], *(raster.ravel()[own] for raster in rasters))
+    return xp.stack([column.astype(xp.int32) for column in columns], axis=1)
+
+
+def _best(better: Any, values: Any, reach: int) -> Any:
+    """Maximum or minimum over the square of cells within `reach`."""
+    best = values
+    for axis in (0, 1):
+        line = best.swapaxes(0, axis)
+        wide = line.copy()
+        for step in range(1, min(reach, len(line) - 1) + 1):
+            better(wide[step:], line[:-step], out=wide[step:])
+            better(wide[:-step], line[step:], out=wide[:-step])
+        best = wide.swapaxes(0, axis)
+    return best
