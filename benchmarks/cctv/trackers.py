@@ -1,6 +1,6 @@
 """What others make of the same detections: trackers from PyPI (requirements.txt), as their manuals say to use them.
 
-They run once for each looked-at frame; between two looks their boxes are interpolated here, as Tilery's are by itself. They know
+They run once for each looked-at frame; between two looks their boxes are interpolated here, as Tilery does by itself. They know
 nothing of motion against the background, so what does not move is taken out of their detections first.
 A track counts where its package reports it; nothing is added or smoothed.
 """

@@ -179,6 +179,42 @@ def test_a_box_within_a_box_and_a_rider_are_one_road_user() -> None:
     assert set(ridden.label) == {BICYCLE}
 
 
+def test_a_bicycle_that_flickers_on_a_walker_does_not_take_the_walker_away() -> None:
+    seen = frames(100)
+    flicker = walker(seen, (100, 225), (40, 0), size=(60, 40), label=BICYCLE, during=(3, 4.5))
+    tracks = track(seen, together(walker(seen, (100, 200), (40, 0)), flicker), confident=0.5)
+    assert ids(tracks) == [1]
+    assert set(tracks.label) == {PERSON}
+
+
+def test_a_driver_is_part_of_the_car_and_a_walker_before_it_is_not() -> None:
+    seen = frames(60)
+    car = walker(seen, (100, 300), (90, 0), size=(160, 100), label=CAR)
+    driver = walker(seen, (110, 285), (90, 0), size=(25, 30))
+    assert set(track(seen, together(car, driver), confident=0.5).label) == {CAR}
+    bus = walker(seen, (350, 300), (-40, 0), size=(400, 200), label=CAR)
+    passing = walker(seen, (160, 340), (45, 0))
+    assert len(ids(track(seen, together(bus, passing), confident=0.5))) == 2
+
+
+def test_a_person_who_vanishes_where_a_car_appears_is_not_the_car() -> None:
+    seen = frames(60)
+    person = walker(seen, (100, 200), (40, 0), size=(60, 60), during=(0, 3))
+    car = walker(seen, (100, 200), (40, 0), size=(60, 60), during=(3.05, 6), label=CAR)
+    tracks = track(seen, together(person, car), confident=0.5)
+    assert [set(tracks.label[rows]) for _, rows in tracks.by_track()] == [{PERSON}, {CAR}]
+
+
+def test_a_track_ends_where_its_car_has_parked() -> None:
+    seen = frames(300)
+    arriving = walker(seen, (100, 300), (60, 0), size=(80, 50), label=CAR, during=(0, 5))
+    parked = walker(seen, (400, 300), (0, 0), size=(80, 50), label=CAR, during=(5.05, 30), moving=0.0)
+    tracks = track(seen, together(arriving, parked), confident=0.5)
+    assert ids(tracks) == [1]
+    assert tracks.time_us.max() <= 5.5 * SECOND
+    assert track(seen, together(arriving, parked), confident=0.5, gate=False).time_us.max() > 29 * SECOND
+
+
 def test_the_class_is_voted() -> None:
     seen = frames(60)
     found = walker(seen, (100, 200), (60, 0), size=(90, 60), label=TRUCK)

@@ -50,8 +50,8 @@ def track(
     chains = tracklets.join(looks, chains, [looks.time_us[span.stop - 1] for span in spans])
     chains = tracklets.confirmed(looks, parked.left(looks, chains) if gate else chains)
     chains = reach_back(looks, spans, chains, trust > Trust.NONE)
-    tracks = without_doubles(tracklets.to_tracks(frames, looks, chains))
-    return numbered(parked.gate(tracks) if gate else tracks)
+    tracks = tracklets.to_tracks(frames, looks, chains)
+    return numbered(without_doubles(parked.gate(tracks) if gate else tracks))
 
 
 def trusted(looks: Looks, confident: float, gate: bool) -> NDArray[np.int64]:
