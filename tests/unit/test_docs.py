@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from tilery import registry
-from tilery.workloads.pointcloud.options import GroundOptions
+from tilery.workloads.pointcloud.options import GroundOptions, ObjectOptions
 
 ROOT = Path(__file__).parent.parent.parent
 OPTIONS = ROOT / "docs" / "options.md"
@@ -30,7 +30,7 @@ def options_page() -> str:
     """docs/options.md."""
     head = "# Every option of every workload\n\nWritten from the code: `python -m tests.unit.test_docs`.\n"
     tables = [(f"`{name}`", registry.options(name)) for name in registry.names()]
-    tables.append(("`ground` of `pointcloud`", GroundOptions))
+    tables += [("`ground` of `pointcloud`", GroundOptions), ("`objects` of `pointcloud`", ObjectOptions)]
     parts = [
         f"\n## {title}\n\n| option | default | what |\n|---|---|---|\n" + "\n".join(rows(kind)) + "\n" for title, kind in tables
     ]
@@ -49,7 +49,7 @@ def test_every_workload_has_a_page_that_the_readme_links(workload: str) -> None:
 
 def test_the_options_of_the_point_cloud_page_are_current() -> None:
     page = (ROOT / "docs" / "pointcloud.md").read_text()
-    expected = rows(registry.options("pointcloud")) + rows(GroundOptions)
+    expected = rows(registry.options("pointcloud")) + rows(GroundOptions) + rows(ObjectOptions)
     assert [row for row in expected if row not in page] == []
 
 
