@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ VIDEOS: dict[str, dict[str, Any]] = {
     "closed.mp4": {"options": CLOSED_GOP},
     "sound_first_index.mp4": {"options": CLOSED_GOP, "container": {"movflags": "faststart"}, "sound": True},
     "fragments.mp4": {"options": CLOSED_GOP, "container": {"movflags": "frag_keyframe+empty_moov"}},
-    "refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12"}},
+    "refresh.mp4": {"options": {"x264-params": "intra-refresh=1:keyint=12:scenecut=0"}},
     "one_key.mp4": {"options": {"x264-params": "keyint=1000:bframes=3:b-pyramid=normal"}, "gop": 1000},
     "open.mov": {"options": OPEN_GOP},
     "open.mkv": {"options": OPEN_GOP, "container": {"cluster_time_limit": "400"}},
@@ -139,6 +140,84 @@ def test_a_container_without_an_index_of_all_packets_is_taken_up_after_damage(tm
     whole = same_from_anywhere(drop, drop.clips()[0], 9)
     assert whole[-1][0] in (3_966_666, 3_967_000)
     assert len(whole) > 60
+
+
+def packets_in(path: Path) -> list[tuple[int, int, bool]]:
+    """Position, size and whether it is a key, of each packet."""
+    with av.open(str(path)) as container:
+        return [(packet.pos or 0, packet.size, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("name", ["closed.mp4", "open.mkv", "hevc.mkv"])
+def test_a_damaged_key_frame_is_no_place_to_begin(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path / name, frames=60, **VIDEOS[name])
+    position, size, _ = [packet for packet in packets_in(path) if packet[2]][2]
+    data = bytearray(path.read_bytes())
+    data[position + size // 3 : position + size] = random.Random(2).randbytes(size - size // 3)
+    path.write_bytes(data)
+    drop = Drop(tmp_path / "root").add(path)
+    same_from_anywhere(drop, drop.clips()[0])
+
+
+def test_half_a_jpeg_picture_is_a_damaged_one(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.avi", frames=12, codec="mjpeg", pixels="yuvj420p")
+    position, size, _ = packets_in(path)[5]
+    data = bytearray(path.read_bytes())
+    data[position + size // 2 : position + size] = b"\xff\xd9" + bytes(size - size // 2 - 2)
+    path.write_bytes(data)
+    drop = Drop(tmp_path / "root").add(path)
+    assert [picture.damaged for picture in drop.decode(drop.clips()[0])] == [number == 5 for number in range(12)]
+
+
+def without_vui(unit: bytes) -> bytes:
+    """An H.264 parameter set that does not say how pictures are reordered, as cameras write it (ISO 14496-10 7.3.2.1.1)."""
+    bits = "".join(f"{byte:08b}" for byte in unit.replace(b"\0\0\3", b"\0\0"))
+    at = 32
+
+    def number() -> int:
+        nonlocal at
+        zeros = bits.index("1", at) - at
+        value = int(bits[at + zeros : at + 2 * zeros + 1], 2) - 1
+        at += 2 * zeros + 1
+        return value
+
+    number()
+    if unit[1] >= 100:
+        number(), number(), number()
+        at += 2
+    number()
+    if number() == 0:
+        number()
+    number()
+    at += 1
+    number(), number()
+    frames_only = bits[at] == "1"
+    at += 2 if frames_only else 3
+    at += 1
+    if bits[at - 1] == "1":
+        number(), number(), number(), number()
+    made = bits[:at] + "01"
+    made += "0" * (-len(made) % 8)
+    return bytes(int(made[place : place + 8], 2) for place in range(0, len(made), 8))
+
+
+def test_a_stream_that_does_not_say_how_it_is_reordered_loses_nothing(tmp_path: Path) -> None:
+    deep = {"x264-params": "keyint=24:scenecut=0:bframes=7:b-adapt=0:b-pyramid=normal:ref=4"}
+    source = make(tmp_path / "source.ts", frames=60, options=deep)
+    with av.open(str(source)) as told, av.open(str(tmp_path / "silent.ts"), "w") as silent:
+        into: Any = silent.add_stream_from_template(told.streams.video[0])
+        for packet in told.demux(video=0):
+            if packet.size:
+                units = bytes(packet).split(b"\0\0\1")
+                patched = b"\0\0\1".join(without_vui(unit) if unit[:1] == b"\x67" else unit for unit in units)
+                other = av.Packet(patched)
+                other.pts, other.dts, other.time_base, other.stream = packet.pts, packet.dts, packet.time_base, into
+                other.is_keyframe = packet.is_keyframe
+                silent.mux(other)
+    drop = Drop(tmp_path / "root").add(tmp_path / "silent.ts")
+    whole = same_from_anywhere(drop, drop.clips()[0], 5)
+    assert len(whole) == 60
+    assert all(content for _, content in whole)
 
 
 def test_of_frames_with_one_time_the_last_is_shown(tmp_path: Path) -> None:

@@ -237,6 +237,26 @@ def test_nothing_new_is_built_on_a_condemned_pack(tmp_path: Path) -> None:
     assert len(list(frames_of(opened(tmp_path, clock), "b"))) == 30
 
 
+def test_what_is_stored_while_its_old_pack_is_deleted_survives(tmp_path: Path) -> None:
+    clock = Clock()
+    frames = still_camera(30)
+    keep(opened(tmp_path, clock), "a", frames, 10**9)
+    forget(opened(tmp_path, clock), "a")
+    collect(opened(tmp_path, clock), 24 * HOUR)
+    clock.now += 25 * HOUR
+    slow = DirectoryStore(tmp_path)
+    deleted = slow.delete
+
+    def delete(keys: list[str]) -> None:
+        if "/packs/" in keys[0]:
+            keep(opened(tmp_path, clock), "b", frames, 10**9)
+        deleted(keys)
+
+    slow.delete = delete  # type: ignore[method-assign,assignment]
+    assert collect(Packs(slow, PREFIX, clock=clock), 24 * HOUR).deleted == 1
+    assert len(list(frames_of(opened(tmp_path, clock), "b"))) == 30
+
+
 def test_a_writer_that_took_too_long_writes_no_recipe(tmp_path: Path) -> None:
     clock = Clock()
     writer = Writer(opened(tmp_path, clock))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -72,6 +73,14 @@ def test_a_cut_far_behind_a_key_frame_is_not_made() -> None:
         key = max(key * SECOND for key in (0, 30, 300, 450) if key * SECOND <= start - WARMUP_US)
         assert start - WARMUP_US - key <= max(LEAST_LEAD_US, 0.5 * start)
     assert 2 <= len(starts) < 10
+
+
+@pytest.mark.parametrize("name", ["refresh.mp4", "refresh.ts"])
+def test_a_stream_without_whole_key_frames_is_one_segment(tmp_path: Path, name: str) -> None:
+    for refresh in (0, 1):
+        options = {"x264-params": f"intra-refresh={refresh}:keyint=12:scenecut=0"}
+        drop = Drop(tmp_path / f"root{refresh}").add(make(tmp_path / name, frames=160, rate=Fraction(5), options=options))
+        assert len(drop.size(segment_s=10).items) == (1 if refresh else 4)
 
 
 def test_clips_of_two_cameras_are_refused(tmp_path: Path) -> None:

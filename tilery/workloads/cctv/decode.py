@@ -143,18 +143,15 @@ def _video(
     """Clip times and frames from a key packet at or before `start_us` on."""
     source = run.sources[clip.sources[0]]
     if not clip.counted:
-        sought, hint = clip.pts_at(start_us), decode_from
+        sought, hint, back = clip.pts_at(start_us), decode_from, clip.pts_at(1_000_000) - clip.first_pts
         while sought > clip.first_pts:
             container, stream = _open(store, source, clip, threads, stack)
             if (start := packets_from(container, stream, sought, clip.first_pts, hint)) is None:
                 break
-            first, packets = start
-            frames = shown(packets, first, clip.codec)
-            found = next(frames, None)
-            if found is not None and found[0] == first and found[1] is not None:
-                return ((clip.time_us(pts), frame) for pts, frame in chain([found], frames))
-            stack.close()  # a damaged key frame: what follows would depend on having begun there
-            sought, hint = first - 1, None
+            if (frames := whole_from(*start, clip.codec)) is not None:
+                return ((clip.time_us(pts), frame) for pts, frame in frames)
+            stack.close()
+            sought, hint, back = start[0] - back, None, 2 * back
         stack.close()
     container, stream = _open(store, source, clip, threads, stack)
     packets = packets_of(container, stream)
@@ -185,7 +182,22 @@ def set_up(stream: VideoStream, threads: int) -> None:
 
 
 def shown(packets: Iterable[VideoPacket | Lost], first: int, codec: str) -> Iterator[tuple[int, VideoFrame | None]]:
-    """Frames in the order of display, with their pts, from pts `first` on; None for one that was lost."""
+    """Frames in the order of display, with their pts, from pts `first` on; None for one that was lost or cannot be trusted.
+
+    What a decoder makes up for a damaged key frame depends on what it decoded before, and so does all up to the next one.
+    """
+    keys: set[int] = set()
+    broken = False
+    for pts, frame in _displayed(packets, codec, keys):
+        if pts in keys:
+            keys.discard(pts)
+            broken = frame is None
+        if pts >= first:
+            yield pts, None if broken else frame
+
+
+def _displayed(packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int]) -> Iterator[tuple[int, VideoFrame | None]]:
+    """All frames; the pts of key packets are added to `keys`."""
     lost: list[int] = []
     doubtful: set[int] = set()
     for packet in packets:
@@ -193,22 +205,34 @@ def shown(packets: Iterable[VideoPacket | Lost], first: int, codec: str) -> Iter
             heappush(lost, int(packet))
             continue
         frames, whole = _decoded(packet)
-        if packet.pts is not None and not packet.is_discard and (codec in TELLS or not whole):
-            heappush(lost, packet.pts)
-        if packet.pts is not None and packet.is_corrupt:
-            doubtful.add(packet.pts)
+        if packet.pts is not None and packet.size:
+            if packet.is_keyframe:
+                keys.add(packet.pts)
+            if packet.is_corrupt:
+                doubtful.add(packet.pts)
+            if not packet.is_discard and (codec in TELLS or not whole):
+                heappush(lost, packet.pts)
         for frame in frames:
             pts = frame.pts if frame.pts is not None else frame.dts
             if pts is None:
                 continue
             while lost and lost[0] <= pts:
-                if (early := heappop(lost)) < pts and early >= first:
+                if (early := heappop(lost)) < pts:
                     yield early, None
-            if pts >= first:
-                yield pts, None if frame.is_corrupt or pts in doubtful else frame
-    for pts in sorted(lost):
-        if pts >= first:
-            yield pts, None
+            yield pts, None if frame.is_corrupt or pts in doubtful else frame
+    yield from ((pts, None) for pts in sorted(lost))
+
+
+def whole_from(first: int, packets: Iterable[VideoPacket | Lost], codec: str) -> Iterator[tuple[int, VideoFrame | None]] | None:
+    """`shown`, if the key packet's own picture comes out whole; else None: what follows would depend on having begun there.
+
+    A damaged key frame does not, nor a recovery point of a stream that is refreshed bit by bit (ISO 14496-10 D.2.8).
+    """
+    frames = shown(packets, first, codec)
+    found = next(frames, None)
+    if found is None or found[0] != first or found[1] is None:
+        return None
+    return chain([found], frames)
 
 
 def _decoded(packet: VideoPacket) -> tuple[list[VideoFrame], bool]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 
 import av
 from av.container import InputContainer
@@ -19,11 +19,11 @@ from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workloads.cctv.boxes import check_boxes
 from tilery.workloads.cctv.clips import Clip
-from tilery.workloads.cctv.decode import TELLS, set_up, shown
+from tilery.workloads.cctv.decode import TELLS, set_up, shown, whole_from
 from tilery.workloads.cctv.limits import MOST_FRAMES, check_size
 from tilery.workloads.cctv.opening import container_of, opened, video_stream
 from tilery.workloads.cctv.ranges import Ranges
-from tilery.workloads.cctv.starts import VideoPacket, clean, demuxed
+from tilery.workloads.cctv.starts import Lost, VideoPacket, demuxed, key_packets
 
 WINDOW = 256 << 10
 """Largest range that probing reads at once (bytes)."""
@@ -38,8 +38,10 @@ TAIL = 8 << 20
 """Bytes at the end of a Matroska file in which its last cluster is looked for."""
 SPANNED = 0.8
 """Share of the duration that an index must span to be one."""
-SEARCHED = 4 << 20
-"""Bytes in which a key frame is looked for."""
+PLACES = (0.5, 0.75)
+"""Shares of the duration at which it is tried to begin."""
+SEARCHED = 3 << 20
+"""Bytes in which the first picture must come out."""
 FASTEST_HZ = 1000
 _SEGMENT = b"\x18\x53\x80\x67"
 """The element that holds all of a Matroska file (RFC 9559)."""
@@ -143,7 +145,8 @@ def _probed(
         keys=len(keys),
         warnings=warnings,
     )
-    seeks = not counted and (bool(keys) or (container in ("mpegts", "mov") and _has_keys(found, stream, pts)))
+    quick = bool(keys) or container in ("mpegts", "mov")  # else FFmpeg reads all before a place to find it
+    seeks = quick and not counted and _starts(found, stream, pts)
     keys_us = [int((key - pts) * base * 1_000_000) for key in keys] if keys else None
     return Probed(clip, keys_us, seeks, created, file.fetched)
 
@@ -234,19 +237,27 @@ def _walked_us(found: InputContainer, stream: VideoStream, pts: int, source: Sou
     return int((last - pts) * (stream.time_base or 1) * 1_000_000)
 
 
-def _has_keys(found: InputContainer, stream: VideoStream, pts: int) -> bool:
-    """Whether there is a key frame soon after the middle of a video without an index."""
-    middle = pts + int(_duration_us(found, stream, pts) / 2_000_000 / (stream.time_base or 1))
-    with suppress(av.FFmpegError):
-        found.seek(middle, stream=stream)
-        read = 0
-        for packet in demuxed(found, stream):
-            if packet.size and packet.is_keyframe and clean(packet):
-                return True
-            read += packet.size
-            if read > SEARCHED:
-                return False
-    return True
+def _starts(found: InputContainer, stream: VideoStream, pts: int) -> bool:
+    """Whether decoding can begin in the middle: tried at two places, for one of them may be damaged."""
+    base = stream.time_base or Fraction(1)
+    for share in PLACES:
+        sought = pts + int(_duration_us(found, stream, pts) * share / 1_000_000 / base)
+        packets = _within(key_packets(found, stream, sought, most=SEARCHED), SEARCHED)
+        first = next(packets, None)
+        if first is None or isinstance(first, Lost) or first.pts is None:
+            continue
+        if whole_from(first.pts, chain([first], packets), stream.codec_context.codec.canonical_name) is not None:
+            return True
+    return False
+
+
+def _within(packets: Iterable[VideoPacket | Lost], most: int) -> Iterator[VideoPacket | Lost]:
+    """The packets until they have so many bytes together."""
+    for packet in packets:
+        yield packet
+        most -= 0 if isinstance(packet, Lost) else packet.size
+        if most < 0:
+            return
 
 
 def _duration_us(found: InputContainer, stream: VideoStream, pts: int) -> int:
