@@ -14,7 +14,7 @@ from tilery.workloads.cctv.labels import LABELS
 from tilery.workloads.cctv.tracks import State, Tracks
 
 SECOND = 1_000_000
-PERSON, BICYCLE, CAR, TRUCK = (LABELS.index(name) for name in ("person", "bicycle", "car", "truck"))
+PERSON, BICYCLE, CAR, TRUCK, MOVING = (LABELS.index(name) for name in ("person", "bicycle", "car", "truck", "moving"))
 
 
 def frames(count: int, fps: float = 10.0, looked: int = Looked.DETECTED, start_us: int = 0) -> Frames:

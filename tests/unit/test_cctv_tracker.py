@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data import real
-from tests.unit.cctv_scenes import BICYCLE, CAR, PERSON, SECOND, TRUCK, frames, only, together, walker
+from tests.unit.cctv_scenes import BICYCLE, CAR, MOVING, PERSON, SECOND, TRUCK, frames, only, together, walker
 from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.frames import Frames, Looked
 from tilery.workloads.cctv.tracker import track
@@ -166,6 +166,15 @@ def test_ghosts_and_parked_cars_go_and_a_car_that_stops_stays_one() -> None:
     found = together(ghost, parked, arriving, waiting, leaving)
     assert len(ids(track(seen, found, confident=0.5))) == 1
     assert len(ids(track(seen, found, confident=0.5, gate=False))) == 3
+
+
+def test_one_who_waves_where_he_stands_is_there_and_a_waving_bush_is_not() -> None:
+    seen = frames(60)
+    waving = walker(seen, (100, 300), (0, 0), moving=0.3, noise=1)
+    bush = walker(seen, (400, 300), (0, 0), moving=0.6, noise=1, label=MOVING)
+    engine_runs = walker(seen, (600, 300), (0, 0), size=(80, 50), moving=0.1, noise=1, label=CAR)
+    tracks = track(seen, together(waving, bush, engine_runs), confident=0.5)
+    assert set(tracks.label) == {PERSON}
 
 
 def test_a_box_within_a_box_and_a_rider_are_one_road_user() -> None:

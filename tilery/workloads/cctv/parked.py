@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tilery.workloads.cctv.labels import LABELS
 from tilery.workloads.cctv.looks import Looks
 from tilery.workloads.cctv.tracklets import Chains
 from tilery.workloads.cctv.tracks import Tracks
@@ -12,6 +14,8 @@ GHOST = 0.05
 """A share of the box that moved below this is noise: such a detection may continue a track, but starts none."""
 STILL_S = 5.0
 """A track that ends with more than this in which nothing moved has parked, or was left to a ghost that it passed."""
+STANDING = ("person", "dog", "horse", "sheep", "cow", "cat", "bird")
+"""Who may move without going anywhere."""
 STAYS = 0.5
 """In box sizes: what never gets this far from where it was stays."""
 
@@ -28,15 +32,23 @@ def left(looks: Looks, chains: Chains) -> Chains:
     return chains.first_rows(last - chains.starts[:-1] + 1)
 
 
-def gate(tracks: Tracks) -> Tracks:
-    """The tracks that went somewhere: half their own size, in pixels of the reference frame."""
+def gate(looks: Looks, chains: Chains, tracks: Tracks) -> Tracks:
+    """The tracks that went somewhere, and the people and animals that moved where they stood.
+
+    chains: what the tracks were made of; a track's id is its place in them, from 1. To go somewhere is half of one's own size,
+    in pixels of the reference frame. Vehicles must, and what only moves (leaves, flags), and all where motion was not measured.
+    """
     if not len(tracks):
         return tracks
-    _, index = np.unique(tracks.id, return_inverse=True)
-    return tracks.only((reach(tracks) >= STAYS)[index])
+    ids, index = np.unique(tracks.id, return_inverse=True)
+    moves = np.array([np.median(part) >= GHOST for part in np.split(looks.moving[chains.rows], chains.starts[1:-1])])
+    label = np.empty(len(ids), np.int64)
+    label[index] = tracks.label
+    stands = moves[ids - 1] & np.isin(label, [LABELS.index(name) for name in STANDING])
+    return tracks.only(((reach(tracks) >= STAYS) | stands)[index])
 
 
-def reach(tracks: Tracks) -> np.ndarray:
+def reach(tracks: Tracks) -> NDArray[np.float64]:
     """How far each track's feet spread (the diagonal of the middle 90 % in x and in y), in sizes of its median box."""
     far = []
     for _, rows in tracks.by_track():

@@ -51,7 +51,7 @@ def track(
     chains = tracklets.confirmed(looks, parked.left(looks, chains) if gate else chains)
     chains = reach_back(looks, spans, chains, trust > Trust.NONE)
     tracks = tracklets.to_tracks(frames, looks, chains)
-    return numbered(without_doubles(parked.gate(tracks) if gate else tracks))
+    return numbered(without_doubles(parked.gate(looks, chains, tracks) if gate else tracks))
 
 
 def trusted(looks: Looks, confident: float, gate: bool) -> NDArray[np.int64]:
