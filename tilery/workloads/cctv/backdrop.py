@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +55,19 @@ def backdrop(work: Work[CctvOptions], parts: Sequence[str], joined: Joined, size
         where = blur.standing(boxes, joined.detections.label[sure], looked, work.options.blur, width, height)
         picture = blur.hide_where(picture, where)
     return Backdrop(samples, picture, scale)
+
+
+def enlarged(behind: Backdrop, width: int) -> Backdrop:
+    """The same at a multiple of its size that is at least so wide."""
+    times = -(-width // behind.picture.shape[1])
+    if times == 1:
+        return behind
+
+    def large(picture: Rgb) -> Rgb:
+        return np.asarray(cv2.resize(picture, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+    samples = [(time_us, large(picture)) for time_us, picture in behind.samples]
+    return Backdrop(samples, large(behind.picture), behind.scale * times)
 
 
 def in_reference(frames: Frames, found: Detections) -> NDArray[np.float32]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Rgb = NDArray[np.uint8]
 PATHS_SHOWN = 600
+LEAST_WIDTH = 640
+"""Smaller pictures are enlarged, so that what is written on them can be read."""
 NEAR_US = 1_000_000
 """What was found so near to the moment of a picture is hidden in it, whether it was tracked or not."""
 REACH_US = 5_000_000
@@ -42,8 +44,9 @@ def maps(work: Work[CctvOptions], done: Analysis, parts: Sequence[str]) -> tuple
     spots = heat.spots(found)
     users = max(1, len(np.unique(done.tracks.id)))
     work.store.put(work.out("background.png"), marks.png(behind.picture))
-    work.store.put(work.out("paths.png"), marks.png(paths(done, behind)))
-    sample = sampled(done, behind, work.options.blur)
+    large = backdrop.enlarged(behind, LEAST_WIDTH)
+    work.store.put(work.out("paths.png"), marks.png(paths(done, large)))
+    sample = sampled(done, large, work.options.blur)
     if sample is not None:
         work.store.put(work.out("sample.png"), marks.png(sample))
     png = heatmap.heatmap(found, behind.picture, "flow", done.lines, work.options.zones, spots)

@@ -54,14 +54,15 @@ def detector_calls(segments: Sequence[Done]) -> dict[str, Any]:
     return {"due": due, "spared": sums["still"], "calls": sums["detector_calls"], "detectors": detectors}
 
 
-def _sources(publication: Publication[CctvOptions]) -> list[dict[str, Any]]:
-    """Files of the drop with the same content are one object to the workload: the same stage folders, worked on once."""
+def _sources(publication: Publication[CctvOptions]) -> dict[str, Any]:
+    """What of the drop is the same under several names: it is one object to the workload, stored and worked on once."""
+    sources = publication.work.run.sources
     first: dict[str, str] = {}
-    told = []
-    for source in publication.work.run.sources:
-        same = first.setdefault(source.digest, source.name) if source.digest else source.name
-        told.append({"name": source.name, "bytes": source.size, "same_as": same if same != source.name else None})
-    return told
+    same = []
+    for source in sources:
+        if source.digest and (known := first.setdefault(source.digest, source.name)) != source.name:
+            same.append({"name": source.name, "same_as": known, "bytes": source.size})
+    return {"files": len(sources), "bytes": sum(source.size for source in sources), "repeated": same}
 
 
 def _taken(publication: Publication[CctvOptions], kind: str, path: str) -> Product:
