@@ -17,7 +17,7 @@ from tilery.workloads.cctv.options import CctvOptions
 
 MAX_BYTES = 1024 * 1024 * 1024
 MAX_DESCRIPTION = 1024 * 1024
-AUTO = (1024, "nanodet", 416), (2048, "centernet", 544), (1 << 30, "centernet", 736)
+AUTO = (1024, "nanodet", 416), (1 << 30, "centernet", 544)
 """Up to this longer side of the frame, this detector on pictures of this longer side. CenterNet costs less and sees smaller
 things, which large frames have; NanoDet finds more of what is hidden in part."""
 

@@ -32,12 +32,12 @@ from tilery.workloads.cctv.stabilise import Stabiliser
 from tilery.workloads.cctv.stabilise import size as stabilised_size
 
 WARMUP_US = 4_000_000
-SAMPLE_US = 500_000
-"""The background of a block is made of the first picture of each half second."""
+SAMPLE_US = 1_000_000
+"""The background of a block is made of the first picture of each second."""
 CHUNK = 64
 """Frames that are kept until the background is known: more than a block at the usual rate looks at."""
 MOTION_PX = 416
-"""Longest side of the picture in which motion is sought, where no detector says which size it wants."""
+"""Longest side of the picture in which motion is sought."""
 SLICED_PX = 1600
 """Longest side from which on a drone's frames are detected in slices."""
 PICTURES = 48
@@ -113,8 +113,9 @@ class Segment:
         self._hz = Fraction(work.options.detect_hz).limit_denominator(1000)
         width, height = clip.width, clip.height
         factor = min(1.0, MOTION_PX / max(width, height))
-        self._size = detector.size(width, height) if detector else (round(width * factor), round(height * factor))
-        self._scale = width / self._size[0], height / self._size[1]
+        self._motion_size = max(1, round(width * factor)), max(1, round(height * factor))
+        self._size = detector.size(width, height) if detector else self._motion_size
+        self._scale = width / self._motion_size[0], height / self._motion_size[1]
         self._whole = Window(0, 0, width, height)
         self._slices = self._sliced()
         self._wanted = picture_times(work.run.facts["clips"], clip)
@@ -185,7 +186,7 @@ class Segment:
         if not new:
             return Looked.STILL
         self._views = views
-        self._looks.append(Look(picture.time_us, small, views))
+        self._looks.append(Look(picture.time_us, self._for_motion(small), views))
         self._pending += new
         if self._detector is None or len(self._pending) >= self._detector.batch:
             self._detect()
@@ -216,7 +217,13 @@ class Segment:
     def _sample(self, picture: Picture, small: NDArray[np.uint8] | None) -> None:
         cell = picture.clip_us // SAMPLE_US
         if not self._samples or self._samples[-1][0] != cell:
-            self._samples.append((cell, small if small is not None else picture.rgb(*self._size)))
+            self._samples.append((cell, self._for_motion(small if small is not None else picture.rgb(*self._size))))
+
+    def _for_motion(self, small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture that the detector sees, no larger than motion needs."""
+        if small.shape[1::-1] == self._motion_size:
+            return small
+        return np.asarray(cv2.resize(small, self._motion_size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def _settle(self) -> None:
         """The frames looked at so far, now that the background around them is known."""
