@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from tests.unit.cctv_runs import HEIGHT, RATE, SECONDS, WALKERS, WIDTH, Result, Runs, cctv_runs, film_street
+from tests.unit.cctv_video import make
 from tilery.outcomes import BadInput
 from tilery.workloads.cctv import segment
 
@@ -102,6 +104,17 @@ def test_the_film_has_the_frames_and_the_times_of_the_source(plain: Result, vide
     source, _ = pictures(video.read_bytes())
     assert np.allclose(times, source, atol=1e-4)
     assert shown[0].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_film_of_a_turned_video_of_uneven_rate_stands_upright_and_keeps_its_times(runs: Runs, tmp_path: Path) -> None:
+    times = [number * 40 + (number % 3) * 13 for number in range(30)]
+    video = make(
+        tmp_path / "turned.mp4", frames=30, size=(96, 62), rotation=90, times=lambda number: times[number],
+        time_base=Fraction(1, 1000),
+    )  # fmt: skip
+    found, shown = pictures(runs.run(video, annotate=True, lines={}).bytes("annotated.mp4"))
+    assert np.allclose(found, np.array(times) / 1000, atol=1e-4)
+    assert shown[0].shape == (96, 62, 3)
 
 
 def test_what_is_hidden_cannot_be_seen_in_the_film(runs: Runs, plain: Result, video: Path) -> None:
