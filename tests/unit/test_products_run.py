@@ -15,8 +15,10 @@ from pystac.extensions.pointcloud import PointcloudExtension
 from pystac.extensions.projection import ProjectionExtension
 
 from tests.unit.town import FOOT, HOUSES, POND, SOUTH_M, WEST_M, Ended, run, town
-from tilery.workloads.pointcloud import footprints
+from tilery.workloads.pointcloud import footprints, tile_index
+from tilery.workloads.pointcloud.grid import TileGrid, Window
 from tilery.workloads.pointcloud.options import EVERY_PRODUCT
+from tilery.workloads.pointcloud.rasters import Sheet
 
 KEEP = {"keep": [2, 5, 6]}
 """The town's own classes: what is tested here are the products."""
@@ -133,6 +135,23 @@ def test_footprints_are_the_houses(metres: Ended) -> None:
         assert highest >= height > 3
         assert 98 < ground < 112
         assert area > footprints.LEAST_M2
+
+
+def test_outlines_are_joined_where_blocks_meet(metres: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprints, "BLOCK", 17)
+    cut = run(metres.root.parent, {"town.laz": town()}, products=["footprints"], **KEEP)
+    assert {shape.wkt for shape in shapes(cut, "footprints")} == {shape.wkt for shape in shapes(metres, "footprints")}
+
+
+def test_the_index_lists_what_is_missing(tmp_path: Path) -> None:
+    sheet, grid = Sheet(Window(0, 0, 50, 20), 1.0), TileGrid(1000, 20)
+    counts = np.stack([np.full((20, 20), 3), np.ones((20, 20), int)])
+    counts[:, :5] = 0
+    tile_index.write(tmp_path / "tiles.gpkg", [(Window(0, 0, 20, 20), counts)], sheet, grid, [(1, 0)], [])
+    _, _, _, columns = pyogrio.raw.read(tmp_path / "tiles.gpkg", layer="tiles")
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    assert rows[0] == ("x0_y0", "done", 900, 300, 3.0, 0.25)
+    assert rows[1][:4] == ("x1_y0", "missing", 0, 0)
 
 
 def test_contours_follow_the_terrain(metres: Ended) -> None:
