@@ -197,8 +197,8 @@ class TileGrid:
         size = self.side * self.cell_mm
         return (x - self.origin[0] * self.cell_mm) // size, (y - self.origin[1] * self.cell_mm) // size
 
-    def members(self, x: Millimetres, y: Millimetres, halo: int) -> Iterator[tuple[TileIndex, npt.NDArray[np.int64]]]:
-        """Every tile that needs some of these points, in its core or within `halo` cells of it, and which (ascending).
+    def members(self, x: npt.NDArray[Any], y: npt.NDArray[Any], halo: int) -> Iterator[tuple[TileIndex, npt.NDArray[np.int64]]]:
+        """Every tile that needs some of these points (mm), in its core or within `halo` cells of it, and which (ascending).
 
         Core and halo are told apart by `window(tile).contains`.
         """
@@ -217,7 +217,7 @@ class TileGrid:
         for tile in sorted(wanted):
             yield tile, np.sort(np.concatenate(wanted.pop(tile)), kind="stable").astype(np.int64)  # a merge of runs
 
-    def _owners(self, x: Millimetres, y: Millimetres) -> Iterator[tuple[TileIndex, npt.NDArray[Any]]]:
+    def _owners(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Iterator[tuple[TileIndex, npt.NDArray[Any]]]:
         if not len(x):
             return
         (west, east), (south, north) = ((int(edge.min()), int(edge.max())) for edge in (x, y))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tilery.outcomes import BadInput
 from tilery.workload import Done, Item, Work
 from tilery.workloads.pointcloud import fragments, layers, regions
 from tilery.workloads.pointcloud.classify import classify
@@ -14,7 +16,7 @@ from tilery.workloads.pointcloud.columns import iter_columns
 from tilery.workloads.pointcloud.finishing import write_shard
 from tilery.workloads.pointcloud.fragments import COLUMNS, Fragment
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import tile_id
+from tilery.workloads.pointcloud.grid import TileIndex, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.lists import SUMMARY, TOLD_IN
@@ -26,7 +28,8 @@ from tilery.workloads.pointcloud.tiling import has_colour, points_of, shard_of
 def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     """Classify and rewrite every shard; returns what the finish stage would have returned."""
     frame = Frame.of(work.run, work.options)
-    points, contexts = read_points(work, items, frame)
+    drop = read_points(work, items, frame)
+    points, contexts = drop.points, drop.contexts
     told = fragments.of_several(points.returns) * TOLD_IN >= len(points)
     labels = np.zeros(len(points.z), np.uint8)
     counts: list[dict[str, Any]] = []
@@ -34,8 +37,9 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     unsure: list[tuple[str, NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]] = []
     found: list[Region] = []
     refused: list[Refused] = []
-    for tile, members in frame.grid.members(points.x, points.y, frame.halo):
-        part = points.take(members)
+    for relative, members in frame.grid.members(drop.x, drop.y, frame.halo):
+        tile = relative[0] + drop.corner[0], relative[1] + drop.corner[1]
+        part = drop.take(members, frame)
         mine = classify(part, tile, frame, work.options, work.device, told=told)
         owned = mine.labels != 0
         if not owned.any():
@@ -63,18 +67,43 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     return [*done, Done({"id": SUMMARY, "work": 1}, summary)]
 
 
-def read_points(work: Work[PointCloudOptions], items: list[Item], frame: Frame) -> tuple[Fragment, NDArray[np.uint8]]:
-    """All points of the drop in the order of the shards, without their places in them, and their contexts (class_layer.py).
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """All points of a drop in the order of the shards, without their places in them. 15 bytes a point, 8 more in colour."""
 
-    23 bytes a point, 8 more in colour.
-    """
+    points: Fragment
+    """Without x and y."""
+    x: NDArray[np.int32]
+    """Millimetres from the corner, as y."""
+    y: NDArray[np.int32]
+    corner: TileIndex
+    """The tile whose south-west corner is meant."""
+    contexts: NDArray[np.uint8]
+    """What coding a class needs (class_layer.py); 0 where the format is not layered."""
+
+    def take(self, members: NDArray[np.int64], frame: Frame) -> Fragment:
+        """Some of the points, in the order of `members`, where they are."""
+        x, y = (
+            np.add(np.take(column, members), start, dtype=np.int64)
+            for column, start in zip((self.x, self.y), corner_mm(self.corner, frame), strict=True)
+        )
+        return replace(self.points.take(members), x=x, y=y)
+
+
+def corner_mm(tile: TileIndex, frame: Frame) -> tuple[int, int]:
+    size = frame.grid.side * frame.grid.cell_mm
+    return tile[0] * size, tile[1] * size
+
+
+def read_points(work: Work[PointCloudOptions], items: list[Item], frame: Frame) -> Drop:
+    """Read every shard. Raises `BadInput` where points are more than 2,147 km apart."""
     total = sum(item["count"] for item in items)
     files = {number: read_las(work.store, work.run.sources[number]) for number in {item["file"] for item in items}}
     coloured = frame.needs.rgb and any(has_colour(file.point_format) for file in files.values())
     points = Fragment(
         0,
-        np.empty(total, np.int64),
-        np.empty(total, np.int64),
+        np.empty(0, np.int64),
+        np.empty(0, np.int64),
         np.empty(total, np.int32),
         np.empty(total, np.uint8),
         np.empty(0, np.uint32),
@@ -82,7 +111,8 @@ def read_points(work: Work[PointCloudOptions], items: list[Item], frame: Frame) 
         np.empty(total, np.uint16) if frame.needs.intensity else None,
         np.zeros((total, 3), np.uint16) if coloured else None,
     )
-    contexts = np.zeros(total, np.uint8)
+    x, y, contexts = np.empty(total, np.int32), np.empty(total, np.int32), np.zeros(total, np.uint8)
+    corner: TileIndex | None = None
     start = 0
     for item in items:
         file, source = files[item["file"]], work.run.sources[item["file"]]
@@ -90,11 +120,18 @@ def read_points(work: Work[PointCloudOptions], items: list[Item], frame: Frame) 
         for _, columns in iter_columns(work.store, source, file, shard_of(item), **wanted):
             to = slice(start, start + len(columns))
             batch = points_of(file, columns, frame, 0, 0)
+            corner = corner or tuple(int(index) for index in frame.grid.tile_of(batch.x[0], batch.y[0]))  # type: ignore[assignment]
+            assert corner is not None
+            for column, new, edge in zip((x, y), (batch.x, batch.y), corner_mm(corner, frame), strict=True):
+                if max(abs(int(new.min()) - edge), abs(int(new.max()) - edge)) >= 2**31:
+                    raise BadInput(f"{file.name} has points more than 2,147 km from others; a scale or an offset is wrong")
+                column[to] = new - edge
             if columns.contexts is not None:
                 contexts[to] = columns.contexts
             for name in COLUMNS:
                 column, new = getattr(points, name), getattr(batch, name)
-                if name != "index" and column is not None and new is not None:
+                if name not in ("x", "y", "index") and column is not None and new is not None:
                     column[to] = new
             start = to.stop
-    return points, contexts
+    assert corner is not None
+    return Drop(points, x, y, corner, contexts)
