@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.unit.cctv_tables import SIZE, detections, frames, tracks
+from tilery.store.directory import DirectoryStore
 from tilery.workloads.cctv import exports
 from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.frames import Frames, Looked
+from tilery.workloads.cctv.stored import Stored
 from tilery.workloads.cctv.tracks import empty
 
 START = datetime(2026, 5, 4, 7, 30, tzinfo=UTC)
@@ -65,6 +67,22 @@ def test_tracks_and_detections_are_parquet_with_times_names_and_corners() -> Non
     first = table.to_pylist()[0]
     assert (first["frame"], first["class"], first["time"], first["moving"]) == (0, "person", None, None)
     assert [first[name] for name in ("x1", "y1", "x2", "y2")] == [6, 14, 14, 30]
+
+
+def test_of_a_long_table_only_the_rows_around_a_moment_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "ROW_GROUP", 1000)
+    long = frames(40_000)
+    store = DirectoryStore(tmp_path)
+    with store.writer("work/long.parquet") as target:
+        exports.write_parquet(exports.detections_table(long, detections(long), None), target)
+    with Stored(store, "work/long.parquet") as file:
+        found = pq.read_table(file, filters=[("time_s", ">=", 1000.0), ("time_s", "<=", 1002.0)], pre_buffer=True)
+        fetched = file.fetched
+    assert found["time_s"].to_pylist() == [time for time in found["time_s"].to_pylist() if 1000 <= time <= 1002]
+    assert len(found) == 3 * 13
+    entry = store.head("work/long.parquet")
+    assert entry is not None
+    assert fetched < entry.size / 5
 
 
 @pytest.mark.parametrize("export", [parquet, mot, coco, trajectories])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from tilery.workloads.cctv.frames import Frames
 from tilery.workloads.cctv.labels import LABELS
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.stabilise import apply, fill_gaps
+from tilery.workloads.cctv.stored import Stored
 from tilery.workloads.cctv.tracks import State, Tracks, dense
 
 TRAIL_US = 2_000_000
@@ -163,9 +163,9 @@ def _everywhere(rows: Mapping[str, NDArray[Any]], time_us: NDArray[np.int64]) ->
 
 def _rows(work: Work[CctvOptions], name: str, start_us: int, stop_us: int) -> dict[str, NDArray[Any]]:
     """The columns of the rows of a table whose time is in this span."""
-    data = io.BytesIO(work.store.get(work.key("merge", name)))
     span = [("time_s", ">=", start_us / 1e6), ("time_s", "<=", stop_us / 1e6)]
-    table = pq.read_table(data, filters=span)
+    with Stored(work.store, work.key("merge", name)) as file:
+        table = pq.read_table(file, filters=span, pre_buffer=True)
     return {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names if column != "time"}
 
 

@@ -20,7 +20,7 @@ from tilery.workloads.cctv.frames import Frames, Looked
 from tilery.workloads.cctv.labels import COCO, LABELS
 from tilery.workloads.cctv.tracks import State, Tracks, dense
 
-ROW_GROUP = 1 << 20
+ROW_GROUP = 1 << 17
 DENSE_FRAMES = 5_000
 COCO_IDS = (
     *range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70, *range(72, 83), *range(84, 91),
