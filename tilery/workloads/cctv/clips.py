@@ -41,6 +41,8 @@ class Clip:
     codec: str = ""
     counted: bool = False
     """Packets carry no usable times: pictures are counted from the start, `rate` a second, and so decoded from there."""
+    sequential: bool = False
+    """Nowhere but at its start can decoding begin: there is no other key frame, or no way to find one."""
     bytes: int = 0
     name: str = ""
     created: str = ""

@@ -142,7 +142,7 @@ def _video(
 ) -> Iterator[tuple[int, VideoFrame | None]]:
     """Clip times and frames from a key packet at or before `start_us` on."""
     source = run.sources[clip.sources[0]]
-    if not clip.counted:
+    if not (clip.counted or clip.sequential):
         sought, hint, back = clip.pts_at(start_us), decode_from, clip.pts_at(1_000_000) - clip.first_pts
         while sought > clip.first_pts:
             container, stream = _open(store, source, clip, threads, stack)
@@ -157,7 +157,8 @@ def _video(
     packets = packets_of(container, stream)
     if clip.counted:
         return _counted(packets, clip)
-    return ((clip.time_us(pts), frame) for pts, frame in shown(packets, clip.first_pts, clip.codec))
+    frames = shown(packets, clip.first_pts, clip.codec, trusting=clip.sequential)
+    return ((clip.time_us(pts), frame) for pts, frame in frames)
 
 
 def _open(store: Store, source: Source, clip: Clip, threads: int, stack: ExitStack) -> tuple[InputContainer, VideoStream]:
@@ -181,28 +182,31 @@ def set_up(stream: VideoStream, threads: int) -> None:
         stream.codec_context.options |= {"err_detect": "explode"}
 
 
-def shown(packets: Iterable[VideoPacket | Lost], first: int, codec: str) -> Iterator[tuple[int, VideoFrame | None]]:
+def shown(
+    packets: Iterable[VideoPacket | Lost], first: int, codec: str, *, trusting: bool = False
+) -> Iterator[tuple[int, VideoFrame | None]]:
     """Frames in the order of display, with their pts, from pts `first` on; None for one that was lost or cannot be trusted.
 
-    What a decoder makes up for a damaged key frame depends on what it decoded before, and so does all up to the next one.
+    What a decoder makes up for a damaged frame may depend on all that it decoded before, and so may the frames up to the next
+    key frame that is whole: none of them can be trusted, unless (`trusting`) decoding always begins at the same place.
     """
     keys: set[int] = set()
     broken = False
     for pts, frame in _displayed(packets, codec, keys):
-        if pts in keys:
-            keys.discard(pts)
-            broken = frame is None
+        broken = frame is None or (broken and pts not in keys)
+        keys.discard(pts)
         if pts >= first:
-            yield pts, None if broken else frame
+            yield pts, frame if trusting or not broken else None
 
 
 def _displayed(packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int]) -> Iterator[tuple[int, VideoFrame | None]]:
-    """All frames; the pts of key packets are added to `keys`."""
-    lost: list[int] = []
+    """All frames; the pts of key packets are added to `keys`. Of interlaced video a packet may be half a frame."""
+    waiting: list[tuple[int, bool]] = []
     doubtful: set[int] = set()
+    fields = False
     for packet in packets:
         if isinstance(packet, Lost):
-            heappush(lost, int(packet))
+            heappush(waiting, (int(packet), True))
             continue
         frames, whole = _decoded(packet)
         if packet.pts is not None and packet.size:
@@ -211,16 +215,18 @@ def _displayed(packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int]
             if packet.is_corrupt:
                 doubtful.add(packet.pts)
             if not packet.is_discard and (codec in TELLS or not whole):
-                heappush(lost, packet.pts)
+                heappush(waiting, (packet.pts, not whole))
         for frame in frames:
             pts = frame.pts if frame.pts is not None else frame.dts
             if pts is None:
                 continue
-            while lost and lost[0] <= pts:
-                if (early := heappop(lost)) < pts:
+            fields = frame.interlaced_frame
+            while waiting and waiting[0][0] <= pts:
+                early, failed = heappop(waiting)
+                if early < pts and (failed or not fields):
                     yield early, None
             yield pts, None if frame.is_corrupt or pts in doubtful else frame
-    yield from ((pts, None) for pts in sorted(lost))
+    yield from ((pts, None) for pts, failed in sorted(waiting) if failed or not fields)
 
 
 def whole_from(first: int, packets: Iterable[VideoPacket | Lost], codec: str) -> Iterator[tuple[int, VideoFrame | None]] | None:

@@ -123,6 +123,8 @@ def _probed(
         raise BadInput(f"{source.name} claims {frames:,} frames, more than {MOST_FRAMES:,}; cut it into clips")
     width, height = (picture.height, picture.width) if turned % 180 else (picture.width, picture.height)
     created = _created(found, stream)
+    quick = bool(keys) or container in ("mpegts", "mov")  # else FFmpeg reads all before a place to find it
+    seeks = quick and not counted and _starts(found, stream, pts)
     clip = Clip(
         sources=[place],
         kind="video",
@@ -139,14 +141,13 @@ def _probed(
         container=container,
         codec=stream.codec_context.codec.canonical_name,
         counted=counted,
+        sequential=not seeks,
         bytes=source.size,
         name=source.name,
         created=created.isoformat() if created else "",
         keys=len(keys),
         warnings=warnings,
     )
-    quick = bool(keys) or container in ("mpegts", "mov")  # else FFmpeg reads all before a place to find it
-    seeks = quick and not counted and _starts(found, stream, pts)
     keys_us = [int((key - pts) * base * 1_000_000) for key in keys] if keys else None
     return Probed(clip, keys_us, seeks, created, file.fetched)
 

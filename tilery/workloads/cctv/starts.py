@@ -105,7 +105,7 @@ def demuxed(container: InputContainer, stream: VideoStream) -> Iterator[VideoPac
                 failures = 0
                 yield packet
             return
-        except av.InvalidDataError:
+        except av.FFmpegError:  # invalid data, or more memory than there is for a size that is nonsense
             failures += 1
         except IndexError:  # PyAV, where a stream appeared that was not announced; ours has been flushed by then
             return
