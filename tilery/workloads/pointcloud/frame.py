@@ -51,7 +51,9 @@ class Frame:
         return cls(
             unit_m=float(run.facts["unit_m"]),
             z_unit_m=float(run.facts["z_unit_m"]),
-            grid=TileGrid.of_area(options.tile_area_km2, options.ground.cell_m, block=block),
+            grid=TileGrid.of_area(
+                float(run.facts.get("tile_area_km2", options.tile_area_km2)), options.ground.cell_m, block=block
+            ),
             halo=halo_cells(options.ground) + REACH,
             resolution_mm=resolution_mm,
             needs=Needs.of(run, options),

@@ -18,9 +18,13 @@ from tilery.workloads.pointcloud.points import record_dtype
 from tilery.workloads.pointcloud.shards import shards_of
 
 READERS = 16
-WHOLE_BYTES_A_POINT = 100
-"""Measured peak of the whole lane on autzen (benchmarks/README.md), with a fixed part for the libraries."""
-WHOLE_FIXED_MIB = 400.0
+WHOLE_BYTES_A_POINT = 42
+"""Measured peak of the whole lane (benchmarks/pointcloud/memory.py), with a fixed part for the libraries and for one tile."""
+WHOLE_FIXED_MIB = 600.0
+TILE_POINTS = 4_000_000
+"""Where a tile of the asked area would have more points, by the headers' bounds, tiles are smaller: they are a worker's memory."""
+LEAST_TILE_KM2 = 0.04
+"""Below it most of a tile would be what it sees around itself."""
 
 
 def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Sizing:
@@ -49,11 +53,25 @@ def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Siz
             "crs": crs.wkt,
             "unit_m": crs.metres_per_unit,
             "z_unit_m": crs.metres_per_height_unit,
+            "tile_area_km2": tile_area_km2(files, crs.metres_per_unit, options.tile_area_km2),
             "coloured": "ortho" in options.products and _coloured(store, list(zip(sources, files, strict=True))),
         },
         warnings=_warnings(files, systems),
         memory_mib=WHOLE_FIXED_MIB + points * WHOLE_BYTES_A_POINT / 2**20,
     )
+
+
+def tile_area_km2(files: list[LasFile], unit_m: float, asked_km2: float) -> float:
+    """The area of a tile: as asked, or less where the points are dense. What is found does not depend on it.
+
+    The densest file decides. Headers may be wrong about their bounds: then tiles are smaller than they need be, or not.
+    """
+    area = asked_km2
+    for file in files:
+        width, height = ((high - low) * unit_m for low, high in zip(file.mins[:2], file.maxs[:2], strict=True))
+        if width > 0 and height > 0:
+            area = min(area, TILE_POINTS * width * height / file.count / 1e6)
+    return max(area, min(asked_km2, LEAST_TILE_KM2))
 
 
 def _coloured(store: Store, pairs: list[tuple[Source, LasFile]]) -> bool:
