@@ -1,9 +1,10 @@
-"""The whole job, LAZ to classified LAZ with terrain model, in both lanes, beside laspy decoding and encoding the same file.
+"""The whole job, LAZ to classified LAZ, in both lanes, with all products and with the file alone; and peers beside it.
 
-    python -m benchmarks.pointcloud.speed [FILE ...] [--repeat N] [--refit]
+    python -m benchmarks.pointcloud.speed [FILE ...] [--repeat N] [--refit] [--peers]
 
 Without files: three real ones of the test data (TILERY_TEST_DATA). `--refit` writes what was measured to tilery/rates.json,
-which the estimate of every run reads.
+which the estimate of every run reads. `--peers` runs those of requirements.txt that are installed, and PDAL where it is on
+PATH, on a small file: some need minutes for 100,000 points.
 """
 
 from __future__ import annotations
@@ -20,28 +21,31 @@ import laspy
 import numpy as np
 
 from benchmarks.measure import Cost, cost_of, machine, middle
+from benchmarks.pointcloud.peers import PEERS, command, missing
 from cli.sample import sample
 from tests.data import DATA, ROOT
 from tilery.estimate import TABLE
 
 FILES = ("pointcloud/samples/lidRbook_wires.laz", "pointcloud/autzen_full_m.laz")
 LANES = ("lambda", "fargate")
-LASPY = "import laspy, sys; las = laspy.read(sys.argv[1]); las.write(sys.argv[2])"
+PEER_FILE = "pointcloud/samples/ignpt_test_data_77050_627755_LA93_IGN69.laz"
+FLOOR = "laspy decode + encode"
 
 
-def run_lane(path: Path, lane: str, folder: Path) -> tuple[Cost, dict[str, Any]]:
+def run_lane(path: Path, lane: str, folder: Path, products: str = "") -> tuple[Cost, dict[str, Any]]:
     """`tilery run` of one file in one lane; its cost and run.json."""
     shutil.rmtree(folder, ignore_errors=True)
-    command = [sys.executable, "-m", "cli.main", "run", "pointcloud", str(path), "--out", str(folder), "--set", f"lane={lane}"]
-    cost = cost_of(command)
+    ours = [sys.executable, "-m", "cli.main", "run", "pointcloud", str(path), "--out", str(folder), "--set", f"lane={lane}"]
+    ours += ["--set", f"products={products}"] if products else []
+    cost = cost_of(ours)
     if cost.code:
-        raise SystemExit(f"{' '.join(command)} ended with {cost.code}:\n{cost.output}")
+        raise SystemExit(f"{' '.join(ours)} ended with {cost.code}:\n{cost.output}")
     return cost, json.loads((folder / "run.json").read_text())
 
 
-def peer(path: Path, folder: Path) -> Cost:
-    """laspy (lazrs) decodes and encodes the file: the floor of any tool that rewrites it in full."""
-    return cost_of([sys.executable, "-c", LASPY, str(path), str(folder / "laspy.laz")])
+def peer(name: str, path: Path, folder: Path) -> Cost:
+    """A peer's whole job on the file."""
+    return cost_of(command(name, (str(path), str(folder / "peer.laz"))))
 
 
 def fit(points: list[int], seconds: list[float]) -> dict[str, float]:
@@ -68,6 +72,7 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--refit", action="store_true")
+    parser.add_argument("--peers", action="store_true")
     asked = parser.parse_args()
     files = asked.files or [sample(ROOT / ".cache"), *(DATA / name for name in FILES if (DATA / name).exists())]
     measured: dict[str, list[tuple[int, float]]] = {lane: [] for lane in LANES}
@@ -79,18 +84,34 @@ def main() -> None:
         for path in files:
             with laspy.open(path) as reader:
                 points = reader.header.point_count
-            floor = middle([peer(path, folder) for _ in range(asked.repeat)])
-            _line(path, points, "laspy decode + encode", floor, "")
+            _line(path, points, FLOOR, middle([peer(FLOOR, path, folder) for _ in range(asked.repeat)]), "")
             for lane in LANES:
                 runs = [run_lane(path, lane, folder / "out") for _ in range(asked.repeat)]
                 cost, record = middle([cost for cost, _ in runs]), runs[-1][1]
                 totals = sorted(float(one["timings"]["total_s"]) for _, one in runs)
                 measured[lane].append((points, totals[len(totals) // 2]))
                 took = f"{totals[len(totals) // 2]:.1f} of {record['estimate']['seconds']:.1f}"
-                _line(path, points, f"tilery, lane {lane}", cost, took)
+                _line(path, points, f"tilery, lane {lane}, all products", cost, took)
+                alone = [run_lane(path, lane, folder / "out", '["classified"]')[0] for _ in range(asked.repeat)]
+                _line(path, points, f"tilery, lane {lane}, classified file", middle(alone), "")
+        if asked.peers:
+            _peers(DATA / PEER_FILE, folder, asked.repeat)
     if asked.refit:
         refit(measured)
         print(f"\nrefitted {TABLE}")
+
+
+def _peers(path: Path, folder: Path, repeat: int) -> None:
+    with laspy.open(path) as reader:
+        points = reader.header.point_count
+    ours = [run_lane(path, "lambda", folder / "out", '["classified"]')[0] for _ in range(repeat)]
+    _line(path, points, "tilery, lane lambda, classified file", middle(ours), "")
+    for name in PEERS:
+        if why := missing(name):
+            print(f"| {path.name} | | {name}: not run, {why} | | | | | |", flush=True)
+            continue
+        cost = middle([peer(name, path, folder) for _ in range(repeat)])
+        _line(path, points, name if not cost.code else f"{name}: failed", cost, "")
 
 
 def _line(path: Path, points: int, what: str, cost: Cost, estimate: str) -> None:

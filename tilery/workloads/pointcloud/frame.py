@@ -48,12 +48,11 @@ class Frame:
         cell_mm, resolution_mm = cell_millimetres(options.ground.cell_m), cell_millimetres(options.resolution_m)
         both = math.lcm(cell_mm, resolution_mm)
         block = both // cell_mm
+        area_km2 = float(run.facts.get("tile_area_km2", options.tile_area_km2))  # smaller where points are dense
         return cls(
             unit_m=float(run.facts["unit_m"]),
             z_unit_m=float(run.facts["z_unit_m"]),
-            grid=TileGrid.of_area(
-                float(run.facts.get("tile_area_km2", options.tile_area_km2)), options.ground.cell_m, block=block
-            ),
+            grid=TileGrid.of_area(area_km2, options.ground.cell_m, block=block),
             halo=halo_cells(options.ground) + REACH,
             resolution_mm=resolution_mm,
             needs=Needs.of(run, options),

@@ -22,7 +22,7 @@ WHOLE_BYTES_A_POINT = 42
 """Measured peak of the whole lane (benchmarks/pointcloud/memory.py), with a fixed part for the libraries and for one tile."""
 WHOLE_FIXED_MIB = 600.0
 TILE_POINTS = 4_000_000
-"""Where a tile of the asked area would have more points, by the headers' bounds, tiles are smaller: they are a worker's memory."""
+"""Where a tile of the asked area would have more points, by the headers' bounds, tiles are smaller: a worker holds one."""
 LEAST_TILE_KM2 = 0.04
 """Below it most of a tile would be what it sees around itself."""
 
