@@ -72,8 +72,8 @@ def test_what_is_found_in_a_picture_does_not_depend_on_the_others(name: str, peo
         np.testing.assert_array_equal(alone.score, among.score)
 
 
-def test_larger_frames_get_the_detector_for_smaller_things(tmp_path: Path) -> None:
-    for width, name, size in ((640, "nanodet", (416, 312)), (1280, "centernet", (544, 408)), (320, "nanodet", (320, 240))):
+def test_small_and_large_frames_get_the_detector_for_small_things(tmp_path: Path) -> None:
+    for width, name, size in ((640, "nanodet", (416, 312)), (1280, "centernet", (544, 408)), (320, "centernet", (320, 240))):
         folder = tmp_path / str(width)
         folder.mkdir()
         work, _ = sized(folder, [make(folder / "a.mp4", frames=2, size=(width, width * 3 // 4))])

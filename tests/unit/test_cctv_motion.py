@@ -91,3 +91,14 @@ def test_noise_changes_no_tile_and_a_small_thing_changes_its_own(noise: int) -> 
     assert changed.shape == (6, 10)
     assert changed[2, 4]
     assert changed.sum() == 1
+
+
+def test_a_vehicle_that_is_a_blob_too_is_surer_and_of_people_that_is_not_said() -> None:
+    mask = np.zeros(SIDE, np.uint8)
+    mask[10:40, 10:40] = 1
+    box = np.array([[10, 10, 40, 42], [12, 10, 40, 40], [60, 60, 80, 80]], np.float32)
+    score = np.array([0.5, 0.3, 0.4], np.float32)
+    for label, wanted in (("car", [0.7, 0.4, 0.3]), ("person", [0.5, 0.4, 0.3])):
+        given = Found(np.full(3, LABELS.index(label), np.uint8), score, box)
+        both, _ = motion.fused(given, mask, 0.45)
+        np.testing.assert_allclose(both.score, wanted, rtol=1e-6)

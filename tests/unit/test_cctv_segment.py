@@ -182,6 +182,6 @@ def test_the_value_says_what_was_done(tmp_path: Path) -> None:
     work, items = sized(tmp_path / "root", [walk(tmp_path / "walk.mp4", 3)], score=0.6)
     value = process(work, items[0])
     assert value["frames"] == 24
-    assert value["detector"] == "nanodet"
+    assert value["detector"] == "centernet"
     assert value["confident"] == 0.6
     assert value["provider"] == "CPUExecutionProvider"

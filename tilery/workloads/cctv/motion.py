@@ -38,6 +38,9 @@ CONFIDENT = 0.6
 """From this score on a blob counts as a thing of its own, without a detector."""
 FAINT_SCORE, FAINT_MOVING = 0.2, 0.1
 """A box below this score in which less than this share moves is noise."""
+PERSON = LABELS.index("person")
+AGREES, DOUBT = 0.6, 0.6
+"""A box of the detector that overlaps a blob by so much (IoU) is confirmed by it."""
 COVERED = 0.3
 """A blob of which this share lies in boxes of the detector adds nothing to them."""
 UNNAMED_SCORE = 0.3
@@ -109,9 +112,23 @@ def fused(found: Found, mask: Mask, confident: float) -> tuple[Found, NDArray[np
     kept = (found.score >= FAINT_SCORE) | (moving >= FAINT_MOVING)
     found, moving = found.take(kept), moving[kept]
     others = blobs(mask)
+    found = confirmed(found, others)
     covered = nms.intersections(others.box, found.box[found.score >= UNNAMED_SCORE]).sum(1) / nms.areas(others.box)
     others = others.take(covered < COVERED)
     low = np.minimum(others.score, np.float32(min(UNNAMED_SCORE, confident / 2 + FAINT_SCORE / 2)))
     others = Found(others.label, low, others.box)
     both = Found.joined([found, others])
     return both, shares(mask, both.box)
+
+
+def confirmed(found: Found, moving: Found) -> Found:
+    """A box that is also a blob's is surer by that: the best such box of each blob is doubted only by `DOUBT` as much.
+
+    Not of people: they walk in groups, and a blob is often several of them.
+    """
+    table = nms.overlaps(moving.box, found.box) * (found.label != PERSON)
+    score = found.score.copy()
+    for row in table[table.max(1, initial=0) >= AGREES]:
+        best = int(np.argmax(np.where(row >= AGREES, found.score, -1)))
+        score[best] = 1 - (1 - found.score[best]) * np.float32(DOUBT)
+    return Found(found.label, score, found.box)

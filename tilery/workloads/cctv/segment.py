@@ -44,7 +44,7 @@ PICTURES = 48
 """Of the whole timeline, for its background."""
 PICTURE_US = 1_000_000
 """They are not nearer to each other: what moves would not be gone."""
-PICTURE_PX = 1920
+PICTURE_PX = 1280
 AHEAD = 8
 """Pictures decoded ahead, by a thread of its own."""
 UNREGISTERED = np.full((3, 3), np.nan)
