@@ -26,7 +26,6 @@ OVERLAP = 0.1
 class Trust(IntEnum):
     """What a detection is good for."""
 
-    NONE = 0
     DOUBTFUL = 1
     """It continues a track that no better one continues."""
     CONFIDENT = 2

@@ -49,7 +49,7 @@ def track(
     chains = tracklets.regrouped(link(looks, spans, trust))
     chains = tracklets.join(looks, chains, [looks.time_us[span.stop - 1] for span in spans])
     chains = tracklets.confirmed(looks, parked.left(looks, chains) if gate else chains)
-    chains = reach_back(looks, spans, chains, trust > Trust.NONE)
+    chains = reach_back(looks, spans, chains, ~(gate & (looks.moving < parked.GHOST)))
     tracks = tracklets.to_tracks(frames, looks, chains)
     return numbered(without_doubles(parked.gate(looks, chains, tracks) if gate else tracks))
 
