@@ -24,13 +24,15 @@ from tilery.options import from_text
 from tilery.workloads.pointcloud import grid, ground
 
 CHOICES = [
-    {"slope_share": share, "break_m": stick, "threshold_m": threshold, "threshold_slope": rise, "link_share": link}
-    for share in (0.35, 0.4, 0.5)
-    for stick in (0.0, 0.8)
-    for threshold, rise in ((0.3, 1.6), (0.5, 1.25))
-    for link in (0.3, 1.0)
+    {"slope": slope, "slope_share": share, "wide_m": wide, "grow_sparse": sparse, "grow_level": level, "threshold_m": threshold}
+    for slope in (0.11, 0.12, 0.14)
+    for share in (0.15, 0.25)
+    for wide in (2.0, 20.0)
+    for sparse in (1.0, 1.4)
+    for level in (3.0, 4.0)
+    for threshold in (0.3, 0.4)
 ]
-"""What was chosen by these samples; `break_m` 0 and `link_share` 1 all but turn those steps off."""
+"""What was chosen by these samples; `wide_m` 20 lets the tolerance grow evenly."""
 
 
 def scores(truth: npt.NDArray[np.bool_], found: npt.NDArray[np.bool_]) -> dict[str, float]:

@@ -126,8 +126,8 @@ def test_the_slope_averaged_around_a_cell_counts_as_far_as_the_halo_says_and_no_
     flat = np.zeros((41, 41), dtype=np.int32)
     flat[20, 20] = 155
     known = np.ones(flat.shape, dtype=bool)
-    assert ground.object_cells(flat, known, options)[20, 20]
-    spared = [step for step in range(6, 21) if not ground.object_cells(_wall(flat, step), known, options)[20, 20]]
+    assert ground.object_cells(flat, known, options)[0][20, 20]
+    spared = [step for step in range(6, 21) if not ground.object_cells(_wall(flat, step), known, options)[0][20, 20]]
     assert max(spared) == 7 + 1
 
 
@@ -144,9 +144,19 @@ def test_terrain_may_rise_over_the_distance_between_points() -> None:
     bump[20, 20] = 300
     known = np.zeros(bump.shape, dtype=bool)
     known[2::3, 2::3] = True
-    assert not ground.object_cells(bump, known, options)[20, 20]
-    assert ground.object_cells(bump, np.ones_like(known), options)[20, 20]
+    assert not ground.object_cells(bump, known, options)[0][20, 20]
+    assert ground.object_cells(bump, np.ones_like(known), options)[0][20, 20]
     assert abs(int(ground.spacing(known)[20, 20]) - 3000) < 100
+
+
+def test_a_bank_is_terrain_where_a_wall_of_its_height_is_an_object() -> None:
+    """Both are 5 m high and 24 m wide; the bank rises by 0.6 on 1."""
+    profile = np.minimum(5000, np.maximum(0, 12 - abs(np.arange(61) - 30)) * 600)
+    bank = np.tile(profile.astype(np.int32), (61, 1))
+    wall = np.where(bank > 0, 5000, 0).astype(np.int32)
+    known, options = np.ones(bank.shape, dtype=bool), GroundOptions(slope_share=0)
+    assert not ground.object_cells(bank, known, options)[0][30, 30]
+    assert ground.object_cells(wall, known, options)[0][30, 30]
 
 
 @pytest.mark.parametrize("seed", range(6))

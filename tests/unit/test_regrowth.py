@@ -13,8 +13,8 @@ Heights = npt.NDArray[np.int32]
 
 
 def won(heights: Heights, objects: Cells, options: GroundOptions | None = None) -> Cells:
-    ground = (heights != VOID) & ~objects
-    found = regrowth.regrown(heights, ground, options or GroundOptions())
+    ground, nothing = (heights != VOID) & ~objects, np.zeros(heights.shape, dtype=bool)
+    found = regrowth.regrown(heights, ground, nothing, options or GroundOptions())
     assert (found >= ground).all(), "ground that was found stays ground"
     return found & objects
 
@@ -41,6 +41,22 @@ def test_the_edge_of_a_terrace_comes_back() -> None:
 def test_on_an_even_slope_a_bush_stays_an_object(bump_mm: int, back: bool) -> None:
     heights, objects = slope_with(bump_mm)
     assert won(heights, objects)[20, 20] == back
+
+
+@pytest.mark.parametrize(("bump_mm", "stays"), [(100, True), (1000, False)])
+def test_a_bush_that_was_taken_for_ground_goes_if_it_sticks_out(bump_mm: int, stays: bool) -> None:
+    heights, bush = slope_with(bump_mm)
+    ground = np.ones(heights.shape, dtype=bool)
+    assert regrowth.regrown(heights, ground, bush, GroundOptions())[20, 20] == stays
+    assert regrowth.regrown(heights, ground, np.zeros_like(bush), GroundOptions()).all()
+
+
+def test_ground_that_sees_too_little_ground_to_judge_by_stays() -> None:
+    heights = np.full((31, 31), VOID, dtype=np.int32)
+    heights[15, 15] = 5000
+    heights[15, 18] = 0
+    alone = heights != VOID
+    assert (regrowth.regrown(heights, alone, alone, GroundOptions()) == alone).all()
 
 
 def test_a_house_stays_an_object() -> None:
@@ -81,12 +97,13 @@ def test_nothing_beyond_the_reach_counts(rounds: int, seed: int) -> None:
     from_ground, from_heights = regrowth.halo_cells(options)
     heights = np.where(random.random((121, 121)) < 0.4, random.integers(0, 2500, (121, 121)), VOID).astype(np.int32)
     ground = (heights != VOID) & (random.random(heights.shape) < 0.5)
-    before = regrowth.regrown(heights, ground, options)
+    sticking = random.random(heights.shape) < 0.5
+    before = regrowth.regrown(heights, ground, sticking, options)
     y, x = np.mgrid[:121, :121]
     distance = np.maximum(abs(y - 60), abs(x - 60))
     other_ground = np.where(distance > from_ground + 5, (heights != VOID) & (random.random(heights.shape) < 0.5), ground)
     other_heights = np.where(distance > max(from_ground, from_heights) + 5, random.integers(0, 2500, (121, 121)), heights)
-    after = regrowth.regrown(other_heights.astype(np.int32), other_ground & (other_heights != VOID), options)
+    after = regrowth.regrown(other_heights.astype(np.int32), other_ground & (other_heights != VOID), sticking, options)
     assert (before == after)[55:66, 55:66].all()
     assert (before != after).any()
 

@@ -25,6 +25,10 @@ GROUND = 2
 LOW_NOISE = 7
 BATCH_POINTS = 1 << 18
 """Points that are labelled at once: what they need then stays in the processor's cache."""
+STEEPEST = 100_000
+"""Slope (mm per m) beyond which the tolerance grows no further, so that it stays an int32."""
+STICKING_RADIUS = 6
+"""Radius (cells) of the opening that shows low objects."""
 SPACING_RADIUS = 7
 """Cells around a cell in which those known are counted: enough for some where there is one point on 10 m2."""
 EDGE_CELLS = 3
@@ -164,7 +168,8 @@ def ground_surface(minimum: Any, options: GroundOptions) -> tuple[Any, Any]:
     lowest_points = xp.where(low, VOID, minimum)
     surface = fill.fill(lowest_points, cells.fill, one_sided=False)
     known = lowest_points != VOID
-    ground = regrowth.regrown(lowest_points, known & ~object_cells(surface, known, options), options)
+    objects, sticking = object_cells(surface, known, options)
+    ground = regrowth.regrown(lowest_points, known & ~objects, sticking, options)
     return fill.fill(xp.where(ground, lowest_points, VOID), cells.fill, one_sided=True), low
 
 
@@ -176,8 +181,9 @@ def low_cells(surface: Any, low_mm: int) -> Any:
     return (surface != VOID) & (upside_down.astype(xp.int64) - opened > low_mm)
 
 
-def object_cells(surface: Any, known: Any, options: GroundOptions) -> Any:
-    """Cells (bool) that the opening by some disk lowers, from the next smaller one, by more than the slope tolerance.
+def object_cells(surface: Any, known: Any, options: GroundOptions) -> tuple[Any, Any]:
+    """Cells (bool) that the opening by some disk lowers, from the next smaller one, by more than terrain may; and those that a
+    small opening lowers by so much that they may be low objects.
 
     `surface` (int32 mm) is filled between the cells that are `known` (bool): over the distance between those, and not less,
     terrain may rise.
@@ -187,17 +193,31 @@ def object_cells(surface: Any, known: Any, options: GroundOptions) -> Any:
     opened = list(morphology.openings(surface, range(1, cells.window + 1)))
     own = smooth(slope_mm(opened[-1], cells.cell_mm), cells.slope_radius)
     tolerance = xp.maximum(cells.slope_mm, (own.astype(xp.int64) * round(options.slope_share * 1000)) // 1000)
-    tolerance = (tolerance * cells.cell_mm // MM_PER_M).astype(xp.int32)
-    apart = spacing(known)
-    least = (tolerance.astype(xp.int64) * apart // MM_PER_M).astype(xp.int32)
+    tolerance = xp.minimum(tolerance, STEEPEST).astype(xp.int32)
+    apart = spacing(known) * cells.cell_mm // MM_PER_M
+    least = (tolerance * apart // MM_PER_M).astype(xp.int32)
     widest = int(apart.max())
     objects = xp.zeros(surface.shape, dtype=bool)
     before = surface
     for radius, after in enumerate(opened, start=1):
-        allowed = tolerance * xp.int32(radius)
-        objects |= before - after > (xp.maximum(allowed, least) if radius * MM_PER_M < widest else allowed)
+        length = allowed_length(radius * cells.cell_mm, options)
+        if radius == 1 or length != allowed_length((radius - 1) * cells.cell_mm, options):
+            allowed = (tolerance * xp.int64(length) // MM_PER_M).astype(xp.int32)
+            allowed = xp.maximum(allowed, least) if length < widest else allowed
+        objects |= before - after > allowed
         before = after
-    return objects
+    sticks = surface - opened[min(STICKING_RADIUS, cells.window) - 1] > round(options.grow_height_m * MM_PER_M)
+    return objects, sticks
+
+
+def allowed_length(radius_mm: int, options: GroundOptions) -> int:
+    """The length (mm) over which terrain may rise at its slope when a disk grows to this radius.
+
+    >>> [allowed_length(radius, GroundOptions()) for radius in (1000, 2000, 3000, 20000)]
+    [1000, 2000, 4000, 13000]
+    """
+    wide = round(options.wide_m * MM_PER_M)
+    return min(radius_mm + max(0, radius_mm - wide), round(options.most_m * MM_PER_M))
 
 
 def spacing(known: Any) -> Any:

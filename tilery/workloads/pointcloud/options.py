@@ -17,21 +17,30 @@ class GroundOptions(BaseModel):
     cell_m: float = Field(1.0, gt=0, description="Cell of the minimum surface (m).")
     max_window_m: float = Field(20.0, gt=0, le=100, description="Radius of the largest opening (m): half the widest building.")
     slope: float = Field(0.12, gt=0, description="Rise over run that terrain is always allowed.")
-    slope_share: float = Field(0.2, ge=0, description="Share of the terrain's own slope that is allowed in addition to none.")
+    slope_share: float = Field(0.25, ge=0, description="Share of the terrain's own slope that is allowed in addition to none.")
     slope_radius_m: float = Field(8.0, gt=0, description="Radius over which that slope is averaged (m).")
+    wide_m: float = Field(
+        2.0, ge=0, description="Radius (m) from which disks may lower terrain twice as much: banks are wider than bushes."
+    )
+    most_m: float = Field(
+        13.0, gt=0, le=100, description="Times the slope, the most (m) that a larger disk may lower it: walls are higher."
+    )
     grow_m: float = Field(
         7.0, gt=0, le=30, description="How far (m) an object cell looks for ground to belong to; nearer where points are dense."
     )
     grow_rounds: int = Field(3, ge=0, le=8, description="How often what was won back is ground for others.")
-    grow_height_m: float = Field(0.2, ge=0, description="Added (m) to the scatter of the ground about a plane through it, ...")
+    grow_height_m: float = Field(0.15, ge=0, description="Added (m) to the scatter of the ground about a plane through it, ...")
     grow_dense: float = Field(
-        0.7, ge=0, description="... the sum of which an object cell may rise above it so many times where points are dense, ..."
+        0.5, ge=0, description="... the sum of which an object cell may rise above it so many times where points are dense, ..."
     )
     grow_sparse: float = Field(1.2, ge=0, description="... so many times where they are sparse, ...")
     grow_level: float = Field(
         4.0, ge=0, description="... and so many times more, times the share of cells around at its own height."
     )
-    grow_keep: float = Field(1.5, ge=0, description="Times at most, in the end, for what was won back.")
+    grow_keep: float = Field(
+        1.0, ge=0, description="Times at most, in the end, for what was won back and what sticks out of the ground, ..."
+    )
+    grow_keep_level: float = Field(2.0, ge=0, description="... and so many times more, times that share.")
     grow_share: float = Field(0.1, ge=0, le=1, description="Share of the cells around that must be ground.")
     grow_lift_m: float = Field(2.0, ge=0, description="Height (m) above all ground around up to which a cell may be won back.")
     level_m: float = Field(0.1, ge=0, description="Difference (m) up to which cells are at the same height, ...")

@@ -4,7 +4,8 @@ On banks, terraces and cliffs an opening cuts edges off, the more the sparser th
 ground around it scatters much about a plane; seen from a low bush on an even slope, little. So a cell comes back if it rises
 above the plane, fitted to the ground cells around it without itself, by no more than a few times that scatter. It may rise
 further the more of what lies around it is at its own height: edges and mounds are part of something, trees are not. Rounds
-repeat this, as what came back is ground for others. How far cells look depends on how many lowest points there are near by.
+repeat this, as what came back is ground for others. In the end, what came back and what sticks out of the ground otherwise is
+looked at once more, more strictly: bushes on slopes go. How far cells look depends on how many lowest points there are near by.
 
 Sums are whole numbers. What follows from them is added, multiplied, divided and rooted in float64 by separate operations,
 each correctly rounded, so the same on every device.
@@ -64,25 +65,34 @@ def halo_cells(options: GroundOptions) -> tuple[int, int]:
     return looks * reach.rounds, reach.heights + (looks - 1) * reach.rounds
 
 
-def regrown(heights: Any, ground: Any, options: GroundOptions) -> Any:
-    """`ground` (bool) and the cells it wins back; `heights` (int32 mm) are the lowest points, `VOID` where there are none."""
+def regrown(heights: Any, ground: Any, sticking: Any, options: GroundOptions) -> Any:
+    """`ground` (bool) with the cells it wins back, and without those that do not belong to it after all.
+
+    `heights` (int32 mm) are the lowest points, `VOID` where there are none; of the ground before, only cells that are
+    `sticking` out (bool) are looked at again.
+    """
     xp, reach = module_of(heights), Reach.of(options)
+    if not options.grow_rounds:
+        return ground.copy()
     known = heights != VOID
     top = highest(xp.where(ground, heights, xp.int32(morphology.LOWEST)), reach.rounds).astype(xp.int64)
     candidates = known & ~ground & (heights <= top + round(options.grow_lift_m * MM_PER_M))
-    ground = ground.copy()
+    doubtful = list(_groups(heights, ground & sticking, known, options))
     groups = list(_groups(heights, candidates, known, options))
-    won: list[_Group] = []
+    ground = ground.copy()
     for _ in range(options.grow_rounds):
         around = _padded(xp.where(ground, heights, VOID), reach.rounds)
-        fits = [fitting(group, around, options, group.limit) for group in groups]
-        won += [group.part(fit) for group, fit in zip(groups, fits, strict=True)]
+        looks = [look(group, around, options, group.limit(options)) for group in groups]
+        fits = [enough & within for enough, within in looks]
+        won = [group.part(fit) for group, fit in zip(groups, fits, strict=True)]
         groups = [group.part(~fit) for group, fit in zip(groups, fits, strict=True)]
-        for group in won[-len(groups) :]:
+        doubtful += won
+        for group in won:
             ground.ravel()[group.cell] = True
     around = _padded(xp.where(ground, heights, VOID), reach.rounds)
-    for group in won:
-        ground.ravel()[group.cell] = fitting(group, around, options, options.grow_keep)
+    for group in doubtful:
+        enough, within = look(group, around, options, options.grow_keep + options.grow_keep_level * group.level)
+        ground.ravel()[group.cell] = within | ~enough
     return ground
 
 
@@ -110,15 +120,21 @@ class _Group:
     radius: int
     known: Any
     """How many known cells each sees in the square around it."""
-    limit: Any
-    """How many times the scatter each may rise above the plane (float64)."""
+    level: Any
+    """Share (float64) of the known cells around at the cell's own height."""
+    dense: bool
+    """Whether these look no further than where points are dense."""
     width: int
     """Columns of the raster."""
 
     def part(self, chosen: Any) -> _Group:
         return replace(
-            self, cell=self.cell[chosen], height=self.height[chosen], known=self.known[chosen], limit=self.limit[chosen]
+            self, cell=self.cell[chosen], height=self.height[chosen], known=self.known[chosen], level=self.level[chosen]
         )
+
+    def limit(self, options: GroundOptions) -> Any:
+        """How many times the scatter each may rise above the plane (float64), to be won back."""
+        return (options.grow_dense if self.dense else options.grow_sparse) + options.grow_level * self.level
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +167,6 @@ def _groups(heights: Any, candidates: Any, known: Any, options: GroundOptions) -
             enough[:] = True
         chosen, seen_by_chosen = rest[enough], seen[enough]
         rest = rest[~enough]
-        times = options.grow_dense if number == 0 else options.grow_sparse
         for start in range(0, len(chosen), BATCH_CELLS):
             cell = chosen[start : start + BATCH_CELLS]
             height = heights.ravel()[cell].astype(xp.int64)
@@ -161,7 +176,8 @@ def _groups(heights: Any, candidates: Any, known: Any, options: GroundOptions) -
                 height,
                 radius,
                 seen_by_chosen[start : start + BATCH_CELLS],
-                times + options.grow_level * level,
+                level,
+                number == 0,
                 heights.shape[1],
             )
 
@@ -193,8 +209,9 @@ def share_at_level(padded: _Padded, cell: Any, height: Any, width: int, radius: 
     return level / xp.maximum(count, 1)
 
 
-def fitting(group: _Group, ground: _Padded, options: GroundOptions, limit: Any) -> Any:
-    """Which cells of the group (bool) rise above the plane through the ground around by `limit` times its scatter at most."""
+def look(group: _Group, ground: _Padded, options: GroundOptions, limit: Any) -> tuple[Any, Any]:
+    """Whether there is enough ground around (bool, each cell of the group) for a plane through it, and whether the cell rises
+    above that plane by `limit` times the scatter of the ground at most."""
     xp = module_of(group.cell)
     place = ground.place(group.cell, group.width)
     n, x, y, z, xx, xy, yy, xz, yz, zz = (xp.zeros(len(place), dtype=xp.int64) for _ in range(10))
@@ -228,4 +245,4 @@ def fitting(group: _Group, ground: _Padded, options: GroundOptions, limit: Any) 
     above = slope_x * mean_x + slope_y * mean_y - mean_z
     scatter = xp.sqrt(xp.maximum(zz / count - mean_z * mean_z - slope_x * cov_xz - slope_y * cov_yz, 0.0))
     allowed = limit * (options.grow_height_m * MM_PER_M + scatter)
-    return (n >= LEAST_GROUND) & (n >= options.grow_share * group.known) & (above <= allowed)
+    return (n >= LEAST_GROUND) & (n >= options.grow_share * group.known), above <= allowed
