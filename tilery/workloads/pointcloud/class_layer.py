@@ -261,6 +261,7 @@ class _Workspace(threading.local):
 
 
 _POOL: list[ThreadPoolExecutor] = []
+os.register_at_fork(after_in_child=_POOL.clear)  # threads do not survive a fork
 _SPACE: list[_Workspace] = []
 
 
