@@ -131,7 +131,7 @@ class Plan:
 
 @cache
 def rates() -> dict[str, Any]:
-    """The measured rates (written by `python -m benchmarks.pointcloud.stages --write`)."""
+    """The measured rates (CPU-seconds of `python -m benchmarks.pointcloud.memory`, sizes of its intermediate objects)."""
     loaded: dict[str, Any] = json.loads(RATES.read_text())
     return loaded
 
