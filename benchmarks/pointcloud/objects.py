@@ -109,13 +109,14 @@ def whitebox(path: Path) -> tuple[Labels, float]:
     environment.verbose = False
     with tempfile.TemporaryDirectory() as folder:
         plain, out = Path(folder) / "in.las", Path(folder) / "out.las"
-        las = laspy.convert(laspy.read(path), point_format_id=1, file_version="1.2")
+        las = laspy.read(path)
+        las.classification[:] = 0
+        las = laspy.convert(las, point_format_id=1, file_version="1.2")
         las.vlrs.clear()
         las.write(plain)
         started = time.process_time()
-        cloud = environment.classify_lidar(environment.read_lidar(str(plain)))
+        environment.lidar.classify_lidar(input=str(plain), output=str(out))
         seconds = time.process_time() - started
-        environment.write_lidar(cloud, str(out))
         after = laspy.read(out)
     return np.asarray(after.classification).astype(np.uint8), seconds
 

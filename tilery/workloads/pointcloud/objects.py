@@ -30,8 +30,8 @@ RING = 1
 """Cells around the core for which regions are told: a point takes part in a region of a neighbouring cell."""
 CLEAN_LEAST, FILL_LEAST, WALL_LEAST = 4, 16, 2
 """Of 9 cells, those that must be smooth; of 25, those that must be roof around a hole; of 9, those beside a wall."""
-GRASS_DENSITY, GRASS_SLOPE = 4, 300
-"""Ground points per m2 from which the terrain is known closely; mm that ground may be higher, on a slope of 1."""
+GRASS_DENSITY, GRASS_SLOPE, GRASS_LEVEL_MM = 4, 1_250, 100
+"""Ground points per m2 from which terrain is known closely; how much higher (mm) ground may be times slope, less the last."""
 ALONE_POINTS, ALONE_AMONG = 2, 50
 """Points of noise in one cell at most; points in the 5 x 5 cells around at least."""
 LOW_DEPTH_MM = 2_000
@@ -181,7 +181,10 @@ def _low_plants(x: Any, y: Any, ground: GroundResult, mine: Any, window: Window,
     raised = mine & (ground.labels == GROUND) & (ground.height > round(options.grass_m * MM_PER_M))
     tall = xp.flatnonzero(raised)
     steepness = ground.slope.ravel()[ground.window.cell_of(x[tall], y[tall], cell_mm)].astype(xp.int64)
-    tall = tall[ground.height[tall] > round(options.grass_m * MM_PER_M) + steepness * GRASS_SLOPE // MM_PER_M]
+    tall = tall[
+        ground.height[tall]
+        > round(options.grass_m * MM_PER_M) + xp.maximum(steepness * GRASS_SLOPE // MM_PER_M - GRASS_LEVEL_MM, 0)
+    ]
     if not len(tall):
         return tall
     there = xp.flatnonzero(ground.labels == GROUND)
