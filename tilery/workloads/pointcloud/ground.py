@@ -255,7 +255,8 @@ def smooth(values: Any, radius: int) -> Any:
 
 
 def bilinear(surface: Any, x: Any, y: Any, window: Window, cell_mm: int) -> Any:
-    """Height (int64 mm, rounded down) of the surface through the cell centres at points of the window (int64 mm).
+    """Height (int64 mm, rounded down) of the surface through the cell centres at points (int64 mm) of the window but for its
+    outermost cells.
 
     A void corner counts as the height of the point's own cell.
     """
@@ -266,10 +267,10 @@ def bilinear(surface: Any, x: Any, y: Any, window: Window, cell_mm: int) -> Any:
     part_x, part_y = east - column * cell_mm, north - row * cell_mm
     own = surface.ravel()[window.cell_of(x, y, cell_mm)].astype(xp.int64)
     flat = surface.ravel()
+    corner_below = row * window.width + column
     total = xp.zeros(x.shape, dtype=xp.int64)
     for dy, weight_y in ((0, cell_mm - part_y), (1, part_y)):
         for dx, weight_x in ((0, cell_mm - part_x), (1, part_x)):
-            r, c = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
-            corner = flat[r * window.width + c].astype(xp.int64)
-            total += xp.where(corner == VOID, own, corner) * weight_x * weight_y
+            corner = flat[corner_below + (dy * window.width + dx)]
+            total += xp.where(corner == VOID, own, corner) * (weight_x * weight_y)
     return total // (cell_mm * cell_mm)
