@@ -131,6 +131,7 @@ def _keep(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(data)
+    Path(file.name).chmod(0o644)  # an image is built by one user and run by another
     Path(file.name).replace(path)
 
 
