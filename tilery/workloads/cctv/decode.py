@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from av.container import InputContainer
 from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
@@ -200,18 +201,30 @@ def shown(
 
 
 def _displayed(packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int]) -> Iterator[tuple[int, VideoFrame | None]]:
-    """All frames; the pts of key packets are added to `keys`. Of interlaced video a packet may be half a frame."""
+    """All frames; the pts of key packets are added to `keys`. Of interlaced video a packet may be half a frame.
+
+    After damage the decoder is made to forget at the next key packet, as one that begins there has nothing to remember.
+    """
     waiting: list[tuple[int, bool]] = []
     doubtful: set[int] = set()
-    fields = False
+    fields = damaged = False
+    fresh: int | None = None
+    last: int | None = None
     for packet in packets:
         if isinstance(packet, Lost):
+            damaged = True
             heappush(waiting, (int(packet), True))
             continue
+        before: list[VideoFrame] = []
+        if damaged and packet.is_keyframe and packet.size and not packet.is_corrupt:
+            before, damaged, fresh = _emptied(packet.stream.codec_context), False, packet.pts
         frames, whole = _decoded(packet)
+        frames = [*before, *frames]
+        damaged = damaged or not whole or packet.is_corrupt
         if packet.pts is not None and packet.size:
             if packet.is_keyframe:
                 keys.add(packet.pts)
+                fresh = packet.pts if fresh is None else fresh
             if packet.is_corrupt:
                 doubtful.add(packet.pts)
             if not packet.is_discard and (codec in TELLS or not whole):
@@ -223,10 +236,23 @@ def _displayed(packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int]
             fields = frame.interlaced_frame
             while waiting and waiting[0][0] <= pts:
                 early, failed = heappop(waiting)
-                if early < pts and (failed or not fields):
+                if early < pts and (failed or not fields) and (last is None or early > last):
+                    damaged = damaged or fresh is None or early > fresh  # else it leaned on what was forgotten
                     yield early, None
+            damaged = damaged or (frame.is_corrupt and (fresh is None or pts > fresh))
+            last = pts
             yield pts, None if frame.is_corrupt or pts in doubtful else frame
     yield from ((pts, None) for pts, failed in sorted(waiting) if failed or not fields)
+
+
+def _emptied(decoder: VideoCodecContext) -> list[VideoFrame]:
+    """The frames that a decoder still holds; it then knows nothing."""
+    try:
+        frames = decoder.decode(None)
+    except av.FFmpegError:
+        frames = []
+    decoder.flush_buffers()
+    return frames
 
 
 def whole_from(first: int, packets: Iterable[VideoPacket | Lost], codec: str) -> Iterator[tuple[int, VideoFrame | None]] | None:
