@@ -1,7 +1,8 @@
 """Which array library does the work: numpy on the CPU, CuPy on a GPU.
 
-Only element-wise integer arithmetic, comparisons, shifts, integer sums and correctly rounded float64 square roots are used
-where a label depends on the value, so both libraries give the same labels bit for bit.
+Where a label depends on the value, only element-wise integer arithmetic, comparisons, shifts, integer sums, and float64
+operations that are correctly rounded one by one (+, -, *, /, square root) are used, so both libraries give the same labels bit
+for bit.
 """
 
 from __future__ import annotations
