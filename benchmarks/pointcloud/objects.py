@@ -134,6 +134,7 @@ def leave_one_out(files: list[Path], options: PointCloudOptions) -> None:
     """Ground, vegetation and building of each file with the choice that is best on the others."""
     print("\n| file left out | " + " | ".join(list(GROUPS)[:3]) + " | mean | mean with the defaults |\n" + "|---" * 6 + "|")
     samples = {path: read(path) for path in files}
+    options = options.model_copy(update={"learned": False})  # the trees have seen these files; see train.py
     table: dict[Path, list[list[float]]] = {path: [] for path in files}
     for choice in CHOICES:
         tried = options.model_copy(update={"objects": options.objects.model_copy(update=choice)})
