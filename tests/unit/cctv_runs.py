@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tests import machine
 from tests.toys import environment
-from tilery import keys, manifest, publishing, registry, sizing, stages, whole, worker
-from tilery.outcomes import Outcome
+from tilery import keys, manifest, publishing, registry, sizing, whole
 from tilery.run import Record
 from tilery.store import open_store
 from tilery.store.port import Store
@@ -104,19 +104,8 @@ class Runs:
         if lane == "lambda":
             whole.whole(self.store, "acme", run_id)
         else:
-            self._work(run_id)
+            machine.every_stage(self.store, run_id)
         return Result(self.store, publishing.publish(self.store, "acme", run_id))
-
-    def _work(self, run_id: str) -> None:
-        """What the pipeline machine does."""
-        run = stages.read_run(self.store, "acme", run_id)
-        while (plan := stages.plan(self.store, run, worker.planning_work)).stage != "publish":
-            for job in stages.read_lines(self.store, plan.jobs):
-                try:
-                    worker.run_job(self.store, "acme", run_id, plan.stage, job["key"])
-                except Outcome:
-                    continue
-            stages.check(self.store, run, plan.stage, plan.round, False)
 
 
 class Result:

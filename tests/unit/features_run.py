@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from tilery import keys, manifest, publishing, sizing, stages, whole, worker
-from tilery.outcomes import Outcome
+from tests import machine
+from tilery import keys, manifest, publishing, sizing, whole
 from tilery.run import Record
 from tilery.store.port import Store
 
@@ -50,15 +49,6 @@ def run(store: Store, files: Mapping[str, bytes], options: Mapping[str, Any], da
     if sized.lane == "lambda":
         whole.whole(store, "acme", run_id)
     else:
-        _every_stage(store, run_id)
+        machine.every_stage(store, run_id)
     record = publishing.publish(store, "acme", run_id)
     return Result(store, record, keys.result("acme", "features", dataset, run_id))
-
-
-def _every_stage(store: Store, run_id: str) -> None:
-    sized = stages.read_run(store, "acme", run_id)
-    while (plan := stages.plan(store, sized, worker.planning_work)).stage != "publish":
-        for job in stages.read_lines(store, plan.jobs):
-            with suppress(Outcome):
-                worker.run_job(store, "acme", run_id, plan.stage, job["key"])
-        stages.check(store, sized, plan.stage, plan.round, redriven=False)

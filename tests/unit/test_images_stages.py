@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests import machine
 from tests.toys import environment
-from tilery import keys, manifest, publishing, registry, sizing, stages, whole, worker
+from tilery import keys, manifest, publishing, registry, sizing, whole
 from tilery.outcomes import BadInput, Outcome
 from tilery.registry import EXTRA
 from tilery.run import Record
@@ -61,20 +62,8 @@ def run(store: Store, files: dict[str, bytes], options: dict[str, Any], dataset:
     if options.get("lane") == "lambda":
         whole.whole(store, "acme", run_id)
     else:
-        work(store, run_id)
+        machine.every_stage(store, run_id)
     return publishing.publish(store, "acme", run_id), keys.result("acme", "images", dataset, run_id)
-
-
-def work(store: Store, run_id: str) -> None:
-    """What the pipeline machine does."""
-    sized = stages.read_run(store, "acme", run_id)
-    while (plan := stages.plan(store, sized, worker.planning_work)).stage != "publish":
-        for job in stages.read_lines(store, plan.jobs):
-            try:
-                worker.run_job(store, "acme", run_id, plan.stage, job["key"])
-            except Outcome:
-                continue
-        assert stages.check(store, sized, plan.stage, plan.round, False) is None
 
 
 def index(store: Store, folder: str) -> dict[str, Any]:

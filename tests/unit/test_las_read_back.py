@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import machine
 from tests.unit.las_files import las_of, laz_of, random_labels, rewritten, stored
-from tilery import manifest, publishing, sizing, stages, whole, worker
+from tilery import manifest, publishing, sizing, whole
 from tilery.outcomes import Incomplete
 from tilery.run import Source
 from tilery.store import open_store
@@ -156,11 +157,7 @@ def test_a_run_that_breaks_a_shard_is_refused_and_publishes_nothing(tmp_path: Pa
 
 def test_a_finished_shard_that_is_spoilt_in_the_store_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, run_id = dropped(tmp_path, monkeypatch, "fargate")
-    run = stages.read_run(store, "acme", run_id)
-    while (plan := stages.plan(store, run, worker.planning_work)).stage != "publish":
-        for job in stages.read_lines(store, plan.jobs):
-            worker.run_job(store, "acme", run_id, plan.stage, job["key"])
-        stages.check(store, run, plan.stage, plan.round, False)
+    machine.every_stage(store, run_id)
     (shard,) = [key for key in keys_of(store, "work/acme/finish") if "/shards/" in key]
     data = store.get(shard)
     store.put(shard, data[:-1])

@@ -16,8 +16,9 @@ from moto.server import ThreadedMotoServer
 
 from benchmarks import smoke
 from cli.target import StackTarget
+from tests import machine
 from tests.data import autzen_trim
-from tilery import explain, keys, manifest, publishing, sizing, stages, worker
+from tilery import explain, keys, manifest, publishing, sizing
 from tilery.outcomes import BadInput
 from tilery.store.port import Store
 from tilery.whole import whole
@@ -98,10 +99,7 @@ def work(store: Store, key: str, version: str) -> None:
         run = sizing.size(store, given.tenant, given.run_id)
         if run.lane == "lambda":
             whole(store, given.tenant, given.run_id)
-        while (plan := stages.plan(store, run, worker.planning_work)).stage != "publish":
-            for job in stages.read_lines(store, plan.jobs):
-                worker.run_job(store, given.tenant, given.run_id, plan.stage, job["key"])
-            stages.check(store, run, plan.stage, plan.round, False)
+        machine.every_stage(store, given.run_id, given.tenant)
         publishing.publish(store, given.tenant, given.run_id)
     except BadInput as problem:
         explain.explain(lambda tenant: store, Failed(given.run_id, str(problem)), "arn")

@@ -13,7 +13,8 @@ import laspy
 import numpy as np
 import rasterio
 
-from tilery import keys, manifest, publishing, sizing, stages, whole, worker
+from tests import machine
+from tilery import keys, manifest, publishing, sizing, whole
 from tilery.run import Record
 from tilery.store.directory import DirectoryStore
 
@@ -116,12 +117,9 @@ def run(root: Path, files: Mapping[str, bytes], lane: str = "lambda", **options:
     entry = store.head(f"{folder}/{keys.READY}")
     assert entry is not None
     run_id = manifest.receive(store, "drop", f"{folder}/{keys.READY}", entry.version).run_id
-    sized = sizing.size(store, "acme", run_id)
+    sizing.size(store, "acme", run_id)
     if lane == "lambda":
         whole.whole(store, "acme", run_id)
     else:
-        while (plan := stages.plan(store, sized, worker.planning_work)).stage != "publish":
-            for job in stages.read_lines(store, plan.jobs):
-                worker.run_job(store, "acme", run_id, plan.stage, job["key"])
-            stages.check(store, sized, plan.stage, plan.round, redriven=False)
+        machine.every_stage(store, run_id)
     return Ended(store, publishing.publish(store, "acme", run_id), root)
