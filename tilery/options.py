@@ -45,6 +45,9 @@ def _sentence(kind: type[Options], problem: Any) -> str:
         near = difflib.get_close_matches(name, kind.model_fields, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(kind.model_fields))}"
         return f"unknown option {name!r}: {hint}"
+    if problem["type"] == "value_error":  # a sentence of ours
+        said = str(problem["ctx"]["error"])
+        return f"option {name!r}: {said}, got {problem['input']!r}" if name else said
     return f"option {name!r}: {problem['msg'].lower()}, got {problem['input']!r}"
 
 

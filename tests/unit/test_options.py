@@ -4,6 +4,7 @@ import pytest
 
 from tilery.options import from_text, parse
 from tilery.outcomes import BadInput
+from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.pointcloud.options import PointCloudOptions
 
 
@@ -39,3 +40,9 @@ def test_a_setting_without_a_value_is_refused() -> None:
 
 def test_every_option_is_documented() -> None:
     assert [name for name, field in PointCloudOptions.model_fields.items() if not field.description] == []
+
+
+def test_options_that_do_not_go_together_are_told_in_one_sentence() -> None:
+    with pytest.raises(BadInput) as refused:
+        parse(CctvOptions, {"view": "drone", "detector": "motion"}, "--set")
+    assert str(refused.value) == ("--set: view=drone needs a detector with a model: to a camera that moves, everything moves")
