@@ -25,11 +25,16 @@ from tilery.workloads.pointcloud.regions import Refused, Region
 from tilery.workloads.pointcloud.tiling import has_colour, points_of, shard_of
 
 
+SHARE_READ, SHARE_WRITTEN = 0.2, 0.9
+"""About how much of the work is done once all points are read, and once all have their class."""
+
+
 def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     """Classify and rewrite every shard; returns what the finish stage would have returned."""
     frame = Frame.of(work.run, work.options)
     drop = read_points(work, items, frame)
     points, contexts = drop.points, drop.contexts
+    work.progress(SHARE_READ)
     told = fragments.of_several(points.returns) * TOLD_IN >= len(points)
     labels = np.zeros(len(points.z), np.uint8)
     counts: list[dict[str, Any]] = []
@@ -52,6 +57,7 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
         unsure.append((tile_id(tile), members[waiting], mine.numbers[waiting], mine.otherwise[waiting]))
         found += mine.open
         refused.append(mine.refused)
+        work.progress(SHARE_READ + (SHARE_WRITTEN - SHARE_READ) * int(np.count_nonzero(labels)) / len(labels))
     all_tiles = regions.merged(counts, found, work.options.objects, frame.grid, last=True)
     for name, place, number, otherwise in unsure:
         change = np.isin(number, all_tiles.refused.get(name, []))
