@@ -57,7 +57,7 @@ demo-cctv: .venv/.run .venv/.cctv
 
 test: .venv/.all node_modules/.package-lock.json
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest -n $(JOBS)
+	@$(BIN)/python -m pytest -n $(JOBS) --durations=40 --durations-min=3
 
 lint: .venv/.all
 	@$(BIN)/ruff check .
