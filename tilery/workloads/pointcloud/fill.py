@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import VOID
 
 _LINES = ((0, 1, 1), (1, 0, 1), (1, 1, 2), (1, -1, 2))
@@ -27,6 +28,10 @@ def fill(surface: Any, reach: int, one_sided: bool) -> Any:
     filled = surface.copy()
     where = xp.flatnonzero(surface.ravel() == VOID)
     if not len(where):
+        return filled
+    kernels = kernels_for(surface)
+    if kernels is not None:
+        kernels.fill(surface, reach, one_sided, _WEIGHT, filled)
         return filled
     flat = surface.ravel()
     both_sum, both_weight = (xp.zeros(len(where), dtype=xp.int64) for _ in range(2))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.compiled import kernels_for
 
 MM_PER_M = 1000
 CACHED = 1 << 15
@@ -117,10 +118,18 @@ class Window:
             raise ValueError(f"{self} does not lie in {outer}")
         return slice(row, row + self.height), slice(column, column + self.width)
 
+    def edges(self, cell_mm: int) -> tuple[int, int, int, int]:
+        """West, south, east and north (mm); the last two belong to the windows beyond."""
+        return (
+            self.x0 * cell_mm,
+            self.y0 * cell_mm,
+            (self.x0 + self.width) * cell_mm,
+            (self.y0 + self.height) * cell_mm,
+        )
+
     def contains(self, x: Any, y: Any, cell_mm: int) -> Any:
         """Which points (int64 mm) lie in the window."""
-        west, east = self.x0 * cell_mm, (self.x0 + self.width) * cell_mm
-        south, north = self.y0 * cell_mm, (self.y0 + self.height) * cell_mm
+        west, south, east, north = self.edges(cell_mm)
         return _in_pieces(lambda x, y: (x >= west) & (x < east) & (y >= south) & (y < north), np.bool_, x, y)
 
     def cell_of(self, x: Any, y: Any, cell_mm: int) -> Any:
@@ -205,13 +214,14 @@ class TileGrid:
         reach = -(-halo // self.side)
         wanted: dict[TileIndex, list[npt.NDArray[Any]]] = {}
         for (column, row), index in self._owners(x, y):
+            own_x, own_y = x[index], y[index]
             for dy in range(-reach, reach + 1):
                 for dx in range(-reach, reach + 1):
                     tile = (column + dx, row + dy)
                     if dx == 0 and dy == 0:
                         wanted.setdefault(tile, []).append(index)
                         continue
-                    near = index[self.window(tile).grow(halo).contains(x[index], y[index], self.cell_mm)]
+                    near = index[self.window(tile).grow(halo).contains(own_x, own_y, self.cell_mm)]
                     if len(near):
                         wanted.setdefault(tile, []).append(near)
         for tile in sorted(wanted):
@@ -223,7 +233,13 @@ class TileGrid:
         (west, east), (south, north) = ((int(edge.min()), int(edge.max())) for edge in (x, y))
         (column0, row0), (column1, row1) = self.tile_of(west, south), self.tile_of(east, north)
         columns = column1 - column0 + 1
-        key = np.empty(len(x), np.uint16 if columns * (row1 - row0 + 1) <= 2**16 else np.int64)
+        tiles = columns * (row1 - row0 + 1)
+        few = tiles <= 2**16 and len(x) < 2**31
+        kernels = kernels_for(x, y) if few and x.dtype == y.dtype == np.int32 else None
+        if kernels is not None:
+            yield from self._dealt(kernels, x, y, (column0, row0), columns, tiles)
+            return
+        key = np.empty(len(x), np.uint8 if tiles <= 2**8 else np.uint16 if tiles <= 2**16 else np.int64)
         for start in range(0, len(x), PIECE):
             column, row = self.tile_of(x[start : start + PIECE], y[start : start + PIECE])
             key[start : start + PIECE] = (row - row0) * columns + (column - column0)
@@ -235,3 +251,16 @@ class TileGrid:
         for start, index in zip(starts, np.split(order, starts[1:]), strict=True):
             row_of, column_of = divmod(int(key[start]), columns)
             yield (column_of + column0, row_of + row0), index
+
+    def _dealt(
+        self, kernels: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], first: TileIndex, columns: int, tiles: int
+    ) -> Iterator[tuple[TileIndex, npt.NDArray[Any]]]:
+        """The same by the compiled kernel, in `tiles` tiles from the `first` on, `columns` in a row."""
+        size = self.side * self.cell_mm
+        west, south = (start * self.cell_mm + number * size for start, number in zip(self.origin, first, strict=True))
+        order, ends = np.empty(len(x), np.int32), np.empty(tiles, np.int64)
+        kernels.deal(x, y, np.array([west, south, size, columns], np.int64), np.empty(len(x), np.uint16), ends, order)
+        for number, index in enumerate(np.split(order, ends[:-1])):
+            if len(index):
+                row, column = divmod(number, columns)
+                yield (column + first[0], row + first[1]), index

@@ -14,8 +14,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from tilery.workloads.pointcloud import fill, morphology, regrowth
 from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window, bounds, cell_millimetres, lowest
 from tilery.workloads.pointcloud.options import GroundOptions
 
@@ -120,27 +123,85 @@ def ground_of(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> G
     cells = Cells.of(options)
     window = core.grow(halo_cells(options))
     labels, height = xp.full(z.shape, HALO_ONLY, dtype=xp.uint8), xp.full(z.shape, VOID, dtype=xp.int32)
-    near = window.contains(x, y, cells.cell_mm)
-    if not bool(near.any()):
+    here = survey(x, y, window, cells.cell_mm)
+    if not here.inside:
         nowhere = Window(core.x0, core.y0, 0, 0)
         none = xp.zeros((0, 0), dtype=xp.int32)
         return GroundResult(labels, none, nowhere, none.astype(bool), height, none)
-    if not bool(near.all()):
+    if here.inside < len(z):
+        near = window.contains(x, y, cells.cell_mm)
         found = ground_of(x[near], y[near], z[near], core, options)
         labels[near], height[near] = found.labels, found.height
         return replace(found, labels=labels, height=height)
-    window = window.overlap(bounds(x, y, cells.cell_mm).grow(EDGE_CELLS))
-    cell = window.cell_of(x, y, cells.cell_mm)
-    minimum = lowest(cell, z, window.width * window.height).reshape(window.shape)
-    terrain, low = ground_surface(minimum, options)
+    window = window.overlap(here.bounds.grow(EDGE_CELLS))
+    terrain, low = ground_surface(minimum_surface(x, y, z, window, cells.cell_mm), options)
     slope = smooth(slope_mm(terrain, cells.cell_mm), 1)
+    label_core(x, y, z, core, Terrain(terrain, slope, low, window), options, labels, height)
+    return GroundResult(labels, terrain, window, low, height, slope)
 
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Where points lie."""
+
+    inside: int
+    """How many lie in the window that was asked about."""
+    bounds: Window
+    """The smallest window that holds all points, if there are any."""
+
+
+def survey(x: Any, y: Any, window: Window, cell_mm: int) -> Survey:
+    """Where points (int64 mm) lie."""
+    if not len(x):
+        return Survey(0, Window(window.x0, window.y0, 0, 0))
+    kernels = kernels_for(x, y)
+    if kernels is None:
+        return Survey(int(window.contains(x, y, cell_mm).sum()), bounds(x, y, cell_mm))
+    found = np.empty(5, np.int64)
+    kernels.survey(x, y, *window.edges(cell_mm), found)
+    inside, *ends = found.tolist()
+    x0, x1, y0, y1 = (end // cell_mm for end in ends)
+    return Survey(inside, Window(x0, y0, x1 - x0 + 1, y1 - y0 + 1))
+
+
+def minimum_surface(x: Any, y: Any, z: Any, window: Window, cell_mm: int) -> Any:
+    """Lowest height (int32 mm) of the points (mm) in each cell of the window that holds them all, `VOID` where none is."""
+    kernels = kernels_for(x, y, z)
+    if kernels is None:
+        return lowest(window.cell_of(x, y, cell_mm), z, window.width * window.height).reshape(window.shape)
+    grid = np.full(window.shape, VOID, dtype=np.int32)
+    west, south, _, _ = window.edges(cell_mm)
+    kernels.lower(x, y, z, west, south, cell_mm, grid)
+    return grid
+
+
+@dataclass(frozen=True, slots=True)
+class Terrain:
+    """Rasters of a window: height (int32 mm, `VOID` where unknown), slope (int32 mm per m), cells of low noise (bool)."""
+
+    height: Any
+    slope: Any
+    low: Any
+    window: Window
+
+
+def label_core(
+    x: Any, y: Any, z: Any, core: Window, terrain: Terrain, options: GroundOptions, labels: Any, height: Any
+) -> None:
+    """Write the classes and heights (as `label_points`) of the points in `core` into `labels` and `height`."""
+    xp, cells = module_of(z), Cells.of(options)
+    rasters = terrain.height, terrain.slope, terrain.low
+    kernels = kernels_for(x, y, z, *rasters)
+    if kernels is not None:
+        edges, corner = (np.array(window.edges(cells.cell_mm), np.int64) for window in (core, terrain.window))
+        limits = np.array([cells.cell_mm, cells.threshold_mm, round(options.threshold_slope * 1000), cells.low_mm], np.int64)
+        kernels.label(x, y, z, edges, corner, *rasters, limits, labels, height)
+        return
     mine = xp.flatnonzero(core.contains(x, y, cells.cell_mm))
     for start in range(0, len(mine), BATCH_POINTS):
         part = mine[start : start + BATCH_POINTS]
-        found_there = label_points(x[part], y[part], z[part].astype(xp.int64), terrain, slope, low, window, options)
-        labels[part], height[part] = found_there
-    return GroundResult(labels, terrain, window, low, height, slope)
+        wide = z[part].astype(xp.int64)
+        labels[part], height[part] = label_points(x[part], y[part], wide, *rasters, terrain.window, options)
 
 
 def label_points(

@@ -18,8 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from tilery.workloads.pointcloud import morphology
 from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, cell_millimetres
 from tilery.workloads.pointcloud.options import GroundOptions
 
@@ -214,6 +217,29 @@ def look(group: _Group, ground: _Padded, options: GroundOptions, limit: Any) -> 
     above that plane by `limit` times the scatter of the ground at most."""
     xp = module_of(group.cell)
     place = ground.place(group.cell, group.width)
+    n, x, y, z, xx, xy, yy, xz, yz, zz = moments(group, ground, place)
+    count = xp.maximum(n, 1).astype(xp.float64)
+    mean_x, mean_y, mean_z = x / count, y / count, z / count
+    var_x, var_y = xx / count - mean_x * mean_x + STEADY, yy / count - mean_y * mean_y + STEADY
+    cov_xy, cov_xz, cov_yz = xy / count - mean_x * mean_y, xz / count - mean_x * mean_z, yz / count - mean_y * mean_z
+    det = var_x * var_y - cov_xy * cov_xy
+    slope_x, slope_y = (cov_xz * var_y - cov_yz * cov_xy) / det, (cov_yz * var_x - cov_xz * cov_xy) / det
+    above = slope_x * mean_x + slope_y * mean_y - mean_z
+    scatter = xp.sqrt(xp.maximum(zz / count - mean_z * mean_z - slope_x * cov_xz - slope_y * cov_yz, 0.0))
+    allowed = limit * (options.grow_height_m * MM_PER_M + scatter)
+    return (n >= LEAST_GROUND) & (n >= options.grow_share * group.known), above <= allowed
+
+
+def moments(group: _Group, ground: _Padded, place: Any) -> Any:
+    """Sums (ten columns of int64: n, x, y, z, xx, xy, yy, xz, yz, zz) over the ground around each cell of the group.
+
+    The cells are at `place` in the padded raster; x and y are cells, z is mm, from the cell itself.
+    """
+    xp, kernels = module_of(place), kernels_for(ground.flat, place, group.height)
+    if kernels is not None:
+        sums = np.empty((10, len(place)), dtype=np.int64)
+        kernels.moments(ground.flat, ground.width, place, group.height, group.radius, sums)
+        return sums
     n, x, y, z, xx, xy, yy, xz, yz, zz = (xp.zeros(len(place), dtype=xp.int64) for _ in range(10))
     for dy in range(-group.radius, group.radius + 1):
         row_n, row_x, row_z = (xp.zeros(len(place), dtype=xp.int64) for _ in range(3))
@@ -236,13 +262,4 @@ def look(group: _Group, ground: _Padded, options: GroundOptions, limit: Any) -> 
         yy += row_n * (dy * dy)
         xy += row_x * dy
         yz += row_z * dy
-    count = xp.maximum(n, 1).astype(xp.float64)
-    mean_x, mean_y, mean_z = x / count, y / count, z / count
-    var_x, var_y = xx / count - mean_x * mean_x + STEADY, yy / count - mean_y * mean_y + STEADY
-    cov_xy, cov_xz, cov_yz = xy / count - mean_x * mean_y, xz / count - mean_x * mean_z, yz / count - mean_y * mean_z
-    det = var_x * var_y - cov_xy * cov_xy
-    slope_x, slope_y = (cov_xz * var_y - cov_yz * cov_xy) / det, (cov_yz * var_x - cov_xz * cov_xy) / det
-    above = slope_x * mean_x + slope_y * mean_y - mean_z
-    scatter = xp.sqrt(xp.maximum(zz / count - mean_z * mean_z - slope_x * cov_xz - slope_y * cov_yz, 0.0))
-    allowed = limit * (options.grow_height_m * MM_PER_M + scatter)
-    return (n >= LEAST_GROUND) & (n >= options.grow_share * group.known), above <= allowed
+    return n, x, y, z, xx, xy, yy, xz, yz, zz

@@ -1,0 +1,268 @@
+"""Compiled steps of the ground filter for the CPU: bit for bit what the arrays' own operations give (ground.py, morphology.py,
+grid.py), in passes that stay in the processor's cache.
+
+Everything is compiled in this one file: numba keeps compiled code per file, and does not notice changes in another one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from tilery.workloads.pointcloud.laz_kernels import compiled, shared
+
+HALO_ONLY, UNCLASSIFIED, GROUND, LOW_NOISE = np.uint8(0), np.uint8(1), np.uint8(2), np.uint8(7)
+"""As in ground.py, which loads this file and is not loaded by it."""
+VOID = 2**31 - 1
+NOTHING = np.int64(0)
+
+PLACES = types.Array(types.int64, 1, "C")
+GRID = types.Array(types.int32, 2, "C")
+RASTER = types.Array(types.float32, 2, "C")
+TABLE = types.Array(types.int64, 2, "C")
+MASK = types.Array(types.bool_, 2, "C")
+BYTES = types.Array(types.uint8, 1, "C")
+FLAT = types.Array(types.int32, 1, "C")
+KEYS = types.Array(types.uint16, 1, "C")
+LONG = types.int64
+
+
+@shared
+def _lower(into: Any, one: Any, other: Any) -> None:
+    for at in range(len(into)):
+        least = one[at] if one[at] < other[at] else other[at]
+        into[at] = least if least < into[at] else into[at]
+
+
+@shared
+def _raise(into: Any, one: Any, other: Any) -> None:
+    for at in range(len(into)):
+        most = one[at] if one[at] > other[at] else other[at]
+        into[at] = most if most > into[at] else into[at]
+
+
+@compiled(types.void(RASTER, LONG, FLAT, GRID, LONG, RASTER, GRID))
+def opened(padded: Any, edge: int, height_of: Any, surface: Any, base: int, eroded: Any, out: Any) -> None:
+    """The opening of `surface` by a disk, of which `height_of` says how far its columns reach up and down.
+
+    `padded` and `eroded` (overwritten but for its edge) have `edge` rows and columns more on every side, of infinity and minus
+    infinity, and heights above `base`; `padded` has infinity for void. Each row of cells is made lower (higher) by those above
+    and below it, step by step, and each such line serves the disk's columns of that height, moved sideways.
+    """
+    rows, columns = surface.shape
+    radius = len(height_of) - 1
+    line = np.empty(padded.shape[1], np.float32)
+    for row in range(rows):
+        middle = row + edge
+        into = eroded[middle, edge : edge + columns]
+        line[:] = padded[middle]
+        into[:] = line[edge : edge + columns]
+        for height in range(radius + 1):
+            if height:
+                _lower(line, padded[middle - height], padded[middle + height])
+            for aside in range(radius + 1):
+                if height_of[aside] == height:
+                    west, east = edge - aside, edge + aside
+                    _lower(into, line[west : west + columns], line[east : east + columns])
+        for column in range(columns):
+            if surface[row, column] == VOID:
+                into[column] = -np.inf
+    best = np.empty(columns, np.float32)
+    for row in range(rows):
+        middle = row + edge
+        line[:] = eroded[middle]
+        best[:] = line[edge : edge + columns]
+        for height in range(radius + 1):
+            if height:
+                _raise(line, eroded[middle - height], eroded[middle + height])
+            for aside in range(radius + 1):
+                if height_of[aside] == height:
+                    west, east = edge - aside, edge + aside
+                    _raise(best, line[west : west + columns], line[east : east + columns])
+        for column in range(columns):
+            out[row, column] = VOID if surface[row, column] == VOID else np.int32(best[column]) + np.int32(base)
+
+
+@shared
+def _quotient(value: int, divisor: int, inverse: float) -> int:
+    """Of numbers from 0 to 2^52, as floats divide faster than integers."""
+    quotient = int(value * inverse)
+    rest = value - quotient * divisor
+    if rest < 0:
+        return quotient - 1
+    return quotient + 1 if rest >= divisor else quotient
+
+
+@compiled(types.void(PLACES, PLACES, LONG, LONG, LONG, LONG, PLACES))
+def survey(x: Any, y: Any, west: int, south: int, east: int, north: int, found: Any) -> None:
+    """How many points lie in the rectangle (its west and south edge belong to it), and the least and the largest x and y."""
+    inside, x0, x1, y0, y1 = 0, x[0], x[0], y[0], y[0]
+    for point in range(len(x)):
+        here_x, here_y = x[point], y[point]
+        inside += (here_x >= west) & (here_x < east) & (here_y >= south) & (here_y < north)
+        x0, x1 = min(x0, here_x), max(x1, here_x)
+        y0, y1 = min(y0, here_y), max(y1, here_y)
+    found[0], found[1], found[2], found[3], found[4] = inside, x0, x1, y0, y1
+
+
+@compiled(types.void(PLACES, PLACES, FLAT, LONG, LONG, LONG, GRID))
+def lower(x: Any, y: Any, z: Any, west: int, south: int, cell_mm: int, grid: Any) -> None:
+    """Lower the cells of `grid`, whose corner is at `west` and `south` (mm), to the lowest of their points."""
+    inverse = 1.0 / cell_mm
+    for point in range(len(x)):
+        column = _quotient(x[point] - west, cell_mm, inverse)
+        row = _quotient(y[point] - south, cell_mm, inverse)
+        if z[point] < grid[row, column]:
+            grid[row, column] = z[point]
+
+
+@compiled(types.void(PLACES, PLACES, FLAT, PLACES, PLACES, GRID, GRID, MASK, PLACES, BYTES, FLAT))
+def label(
+    x: Any, y: Any, z: Any, core: Any, corner: Any, terrain: Any, slope: Any, low: Any, limits: Any, labels: Any, heights: Any
+) -> None:
+    """Classes and heights above the terrain of the points in `core` (west, south, east, north; mm) as `ground.label_points`.
+
+    `corner` of the grids (mm); `limits`: cell size, tolerance (mm), its growth with slope, depth of low noise (mm).
+    """
+    west, south, east, north = core[0], core[1], core[2], core[3]
+    cell_mm, threshold_mm, share, low_mm = limits[0], limits[1], limits[2], limits[3]
+    half, inverse, area = cell_mm // 2, 1.0 / cell_mm, cell_mm * cell_mm
+    for point in range(len(x)):
+        if x[point] < west or x[point] >= east or y[point] < south or y[point] >= north:
+            continue
+        place_x, place_y = x[point] - corner[0], y[point] - corner[1]
+        column, row = _quotient(place_x, cell_mm, inverse), _quotient(place_y, cell_mm, inverse)
+        own = np.int64(terrain[row, column])
+        if own == VOID:
+            labels[point], heights[point] = UNCLASSIFIED, VOID
+            continue
+        part_x, part_y = place_x - column * cell_mm - half, place_y - row * cell_mm - half
+        if part_x < 0:
+            part_x, left = part_x + cell_mm, column - 1
+        else:
+            left = column
+        if part_y < 0:
+            part_y, below = part_y + cell_mm, row - 1
+        else:
+            below = row
+        total = 0
+        for dy in range(2):
+            weight_y = part_y if dy else cell_mm - part_y
+            for dx in range(2):
+                corner_height = np.int64(terrain[below + dy, left + dx])
+                weight = (part_x if dx else cell_mm - part_x) * weight_y
+                total += (own if corner_height == VOID else corner_height) * weight
+        height = z[point] - total // area
+        steepness = np.int64(slope[row, column])
+        if low[row, column] and height < -low_mm * (1000 + steepness) // 1000:
+            labels[point] = LOW_NOISE
+        elif height <= threshold_mm + share * steepness // 1000:
+            labels[point] = GROUND
+        else:
+            labels[point] = UNCLASSIFIED
+        heights[point] = min(max(height, -VOID), VOID - 1)
+
+
+@compiled(types.void(FLAT, FLAT, PLACES, KEYS, PLACES, FLAT))
+def deal(x: Any, y: Any, layout: Any, key: Any, stops: Any, order: Any) -> None:
+    """Numbers of the points tile by tile, ascending in each, into `order`, and where each tile's end in it into `stops`.
+
+    `layout`: west and south of the first tile, side of a tile (mm), tiles in a row. `key` is overwritten.
+    """
+    inverse = 1.0 / layout[2]
+    stops[:] = 0
+    for point in range(len(x)):
+        column = _quotient(x[point] - layout[0], layout[2], inverse)
+        row = _quotient(y[point] - layout[1], layout[2], inverse)
+        tile = row * layout[3] + column
+        key[point] = tile
+        stops[tile] += 1
+    total = 0
+    for tile in range(len(stops)):
+        total, stops[tile] = total + stops[tile], total
+    for point in range(len(x)):
+        tile = key[point]
+        order[stops[tile]] = point
+        stops[tile] += 1
+
+
+@compiled(types.void(GRID, LONG, types.bool_, LONG, GRID))
+def fill(surface: Any, reach: int, one_sided: bool, one: int, filled: Any) -> None:
+    """`filled` with its void cells filled as fill.py says; `one`: the weight of a line of length 1.
+
+    Steps to the nearest known cell ahead, and behind, are one more than those of the next cell that way.
+    """
+    rows, columns = surface.shape
+    ahead, behind = np.empty((4, rows, columns), np.int16), np.empty((4, 3, columns), np.int16)
+    far_off = np.int16(16000)
+    for row in range(rows - 1, -1, -1):
+        for column in range(columns - 1, -1, -1):
+            for line in range(4):
+                dy, dx = (0 if line == 0 else 1), (1 if line == 0 else line - 1 if line < 3 else -1)
+                y, x = row + dy, column + dx
+                steps = far_off
+                if surface[row, column] != VOID:
+                    steps = np.int16(0)
+                elif y < rows and 0 <= x < columns:
+                    steps = np.int16(min(ahead[line, y, x] + 1, far_off))
+                ahead[line, row, column] = steps
+    for row in range(rows):
+        here, before = row % 2, (row + 1) % 2
+        for column in range(columns):
+            void = surface[row, column] == VOID
+            both_sum, both_weight, one_sum, one_weight = NOTHING, NOTHING, NOTHING, NOTHING
+            for line in range(4):
+                dy, dx = (0 if line == 0 else 1), (1 if line == 0 else line - 1 if line < 3 else -1)
+                y, x = row - dy, column - dx
+                steps = far_off
+                if not void:
+                    steps = np.int16(0)
+                elif y >= 0 and 0 <= x < columns:
+                    steps = np.int16(min(behind[line, here if dy == 0 else before, x] + 1, far_off))
+                behind[line, here, column] = steps
+                if not void:
+                    continue
+                to, back = np.int64(ahead[line, row, column]), np.int64(steps)
+                length = 1 if line < 2 else 2
+                sees, seen = to <= reach, back <= reach
+                near = np.int64(surface[row + dy * to, column + dx * to]) if sees else 0
+                far = np.int64(surface[row - dy * back, column - dx * back]) if seen else 0
+                if sees and seen:
+                    span = to + back
+                    weight = one // (span * span * length)
+                    both_sum += (near * back + far * to) // span * weight
+                    both_weight += weight
+                if one_sided and sees:
+                    weight = one // (to * to * length)
+                    one_sum += near * weight
+                    one_weight += weight
+                if one_sided and seen:
+                    weight = one // (back * back * length)
+                    one_sum += far * weight
+                    one_weight += weight
+            if void and both_weight > 0:
+                filled[row, column] = both_sum // both_weight
+            elif void and one_weight > 0:
+                filled[row, column] = one_sum // one_weight
+
+
+@compiled(types.void(FLAT, LONG, PLACES, PLACES, LONG, TABLE))
+def moments(ground: Any, width: int, place: Any, height: Any, radius: int, sums: Any) -> None:
+    """Sums over the ground in the square around each place (flat index in the padded raster `ground`), without itself, into the
+    columns of `sums`: n, x, y, z, xx, xy, yy, xz, yz, zz; z from `height`."""
+    for cell in range(len(place)):
+        n, x, y, z, xx, xy, yy, xz, yz, zz = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+        for dy in range(-radius, radius + 1):
+            start = place[cell] + dy * width
+            for dx in range(-radius, radius + 1):
+                other = ground[start + dx]
+                if other == VOID or (dy == 0 and dx == 0):
+                    continue
+                rise = other - height[cell]
+                n, x, y, z = n + 1, x + dx, y + dy, z + rise
+                xx, xy, yy = xx + dx * dx, xy + dx * dy, yy + dy * dy
+                xz, yz, zz = xz + rise * dx, yz + rise * dy, zz + rise * rise
+        for number, total in enumerate((n, x, y, z, xx, xy, yy, xz, yz, zz)):
+            sums[number, cell] = total
