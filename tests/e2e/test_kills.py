@@ -114,7 +114,7 @@ def test_a_twin_killed_while_an_item_is_worked_on_does_only_that_and_what_follow
     assert ended.products == undisturbed.products
 
 
-@pytest.mark.parametrize(("stage", "settings"), [("tile", SHARDED), ("whole", ("--set", "lane=lambda"))])
+@pytest.mark.parametrize(("stage", "settings"), [("tile", SHARDED), ("whole", ("--set", "lane=lambda", *SHARDED[2:]))])
 def test_a_killed_lambda_worker_is_tried_again_in_the_same_run(
     cloud: Cloud, survey: Path, undisturbed: Ended, stage: str, settings: tuple[str, ...]
 ) -> None:
