@@ -6,16 +6,17 @@ numba finds compiled code by the time stamp of its source, which an image keeps 
 import importlib
 import os
 
-from tilery.workloads.pointcloud import class_layer, compiled
+from tilery.workloads.pointcloud import class_layer, compiled, learned
 
 
 def main() -> None:
     """Leave the compiled kernels in the folder that the image's environment names."""
     os.environ[class_layer.NUMBA_FOLDER] = os.environ.pop(class_layer.KEPT)
-    for module in (class_layer.KERNELS, compiled.KERNELS):
+    for module in (class_layer.KERNELS, compiled.KERNELS, learned.KERNEL):
         os.utime(module.replace(".", os.sep) + ".py", (1_700_000_000, 1_700_000_000))
     class_layer.prepare(class_layer.LEAST_TO_COMPILE)
-    importlib.import_module(compiled.KERNELS)
+    for module in (compiled.KERNELS, learned.KERNEL):
+        importlib.import_module(module)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Item, Work
-from tilery.workloads.pointcloud import fragments, layers, regions, statistics
+from tilery.workloads.pointcloud import class_layer, fragments, layers, regions, statistics
 from tilery.workloads.pointcloud.array_module import array_module, to_host
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
@@ -52,6 +52,7 @@ def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
         key = work.key("tile", "fragments", item["id"], f"{shard}.fragment")
         parts.append(fragments.decode(work.store.get(key), key))
     points, starts = fragments.join(parts)
+    class_layer.prepare(len(points))
     found = classify(points, tile, frame, work.options, work.device, told=item["told"])
     for number, shard in enumerate(item["shards"]):
         mine = np.arange(starts[number], starts[number + 1])

@@ -1,4 +1,5 @@
-"""Trees, compiled: each point walks down every tree. Kept alone in its file, as numba caches compiled code per file."""
+"""Trees, compiled: each point walks down every tree. Kept alone in its file, as numba caches compiled code per file;
+compiled when it is imported, which an image does while it is built."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int32]
 
 
-@njit(cache=True, nogil=True)
+@njit(f"int32[:, ::1](int32[:, ::1], {', '.join(7 * ['int32[::1]'])})", cache=True, nogil=True)
 def scores(
     described: Ints, roots: Ints, feature: Ints, threshold: Ints, left: Ints, right: Ints, value: Ints, base: Ints
 ) -> Any:

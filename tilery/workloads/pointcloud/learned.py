@@ -44,6 +44,7 @@ FEATURES = (
 pulse has several returns. Of its cell: highest and lowest point above ground, highest within 3 and 7 cells, mean distance of
 the surface to its plane and the least within 3 cells (mm), shares of points (1/1000) of several returns and passed by light,
 of ground, and counts of roof cells."""
+KERNEL = "tilery.workloads.pointcloud.forest_kernel"
 DENSITY = 8
 """Points per m2 from which it speaks."""
 FAR_MM = 5_000

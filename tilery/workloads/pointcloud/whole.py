@@ -24,7 +24,6 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.regions import Refused, Region
 from tilery.workloads.pointcloud.tiling import has_colour, points_of, shard_of
 
-
 SHARE_READ, SHARE_WRITTEN = 0.2, 0.9
 """About how much of the work is done once all points are read, and once all have their class."""
 
