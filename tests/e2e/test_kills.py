@@ -94,7 +94,7 @@ def test_a_twin_killed_after_each_kind_of_record_goes_on_where_it_was(cloud: Clo
     assert len(runs) == 2, "one run through all kills; the last came after its end, and its products were asked for again"
 
 
-@pytest.mark.parametrize("stage", ["tile", "process"])
+@pytest.mark.parametrize("stage", ["process"])
 def test_a_twin_killed_while_an_item_is_worked_on_does_only_that_and_what_follows(
     cloud: Cloud, survey: Path, undisturbed: Ended, stage: str
 ) -> None:

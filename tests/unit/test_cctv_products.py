@@ -239,6 +239,7 @@ def test_a_drones_frames_are_laid_over_one_and_the_report_says_how_well(runs: Ru
     found = runs.run(flight, view="drone", lines={}, detect_hz=3)
     whole = runs.run(flight, "fargate", view="drone", lines={}, detect_hz=3, segment_s=10)
     assert found.bytes("detections.parquet") == whole.bytes("detections.parquet")
+    assert any("everything moves" in warning for warning in found.record.warnings)
     text = found.text("report.html")
     assert "frames registered directly to one reference frame" in text
     strays = re.search(r"the view strays up to (\d+) px", text)

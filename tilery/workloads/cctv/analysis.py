@@ -303,7 +303,9 @@ def _warnings(work: Work[CctvOptions], done: Analysis, summary: Mapping[str, Any
         told.append(f"{(stop - start) / 1e6:g} s from second {start / 1e6:g} on are missing: nothing is known of that span")
     if summary["frames"]["damaged"]:
         told.append(f"{summary['frames']['damaged']:,} frames could not be decoded; the timeline keeps their place")
-    if not len(done.tracks):
+    if options.view == "drone" and options.detector == "motion":
+        told.append("to a camera that moves, everything moves: set a detector with a model for view=drone")
+    elif not len(done.tracks):
         told.append("nothing was tracked: look at the background in the report, and at classes, score and detector")
     fast = sum(one["impossible"] for one in summary["speeds"])
     if fast:

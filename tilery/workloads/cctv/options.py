@@ -107,9 +107,3 @@ class CctvOptions(Options):
             if start == end:
                 raise ValueError(f"the line {name!r} starts where it ends")
         return lines
-
-    @model_validator(mode="after")
-    def _seen(self) -> CctvOptions:
-        if self.view == "drone" and self.detector == "motion":
-            raise ValueError("view=drone needs a detector with a model: to a camera that moves, everything moves")
-        return self
