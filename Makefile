@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 JOBS ?= 2
 
-.PHONY: help demo demo-cctv workloads test lint synth bench smoke clean
+.PHONY: help demo demo-cctv workloads test test-long lint synth bench smoke clean
 .DELETE_ON_ERROR:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make demo-cctv   count people in a real video (VIDEO=clip.mp4 for your own)"
 	@echo "make workloads   install what every workload needs, besides point clouds"
 	@echo "make test    everything: lint, types, unit, workflow, infrastructure, end to end"
+	@echo "make test-long   the same tests, and those that take too long for every change"
 	@echo "make lint    ruff and mypy"
 	@echo "make synth   write the CloudFormation templates to cdk.out"
 	@echo "make bench   measure, and refit the estimates in tilery/rates.json"
@@ -58,6 +59,9 @@ demo-cctv: .venv/.run .venv/.cctv
 test: .venv/.all node_modules/.package-lock.json
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest -n $(JOBS) --durations=40 --durations-min=3
+
+test-long: .venv/.all node_modules/.package-lock.json
+	@TILERY_LONG_TESTS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 lint: .venv/.all
 	@$(BIN)/ruff check .

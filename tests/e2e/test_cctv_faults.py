@@ -43,7 +43,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("stage", ["process", "merge", "finish"])
+@pytest.mark.parametrize("stage", ["process", "finish"])
 def test_a_worker_killed_in_a_stage_is_replaced_and_nothing_else_is_done_again(
     cloud: Cloud, video: Path, undisturbed: Ended, stage: str
 ) -> None:

@@ -57,6 +57,8 @@ CASES = [
     Case("features", shapes, ("backbone=small.onnx", "size_px=16", "components=3", "list_pictures=64")),
     Case("trend", series, ("block=128", "window=128")),
 ]
+if not os.environ.get("TILERY_LONG_TESTS"):  # trend's workers compile for long on a fresh clone: `make test-long` has it
+    CASES = CASES[:2]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.workload)
