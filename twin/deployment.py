@@ -207,9 +207,11 @@ def _module(workload: str) -> str:
 
 
 def _modules(workload: str) -> Iterable[str]:
-    """That module and all others of its package."""
+    """That module and all others of its package, but those that compile when they are imported (`*_kernels`): a worker does
+    that when its work is worth it, and on a fresh machine it takes seconds."""
     module = _module(workload)
     package = importlib.import_module(module.rpartition(".")[0])
     if not package.__name__.startswith("tilery.workloads."):
         return [module]
-    return [module, *(found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))]
+    found = (found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
+    return [module, *(name for name in found if not name.endswith(("_kernel", "_kernels")))]

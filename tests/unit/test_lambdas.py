@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -300,3 +301,17 @@ async def until(path: Path) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError(f"{path} was not written")
+
+
+def test_a_zygote_loads_what_its_workload_needs_and_compiles_nothing() -> None:
+    """On a fresh machine the kernels of the point cloud take ten seconds to compile, before a run's first word."""
+    script = (
+        "import importlib, sys\n"
+        "from pathlib import Path\n"
+        "from twin.deployment import Deployment\n"
+        "modules = Deployment(Path('/'), '', ('pointcloud',), 1).preload()['pointcloud']\n"
+        "for module in modules: importlib.import_module(module)\n"
+        "assert 'tilery.workloads.pointcloud.classify' in modules\n"
+        "print(sorted({'numba', 'tilery.workloads.pointcloud.laz_kernels'} & set(sys.modules)))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
