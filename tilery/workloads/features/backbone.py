@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from tilery import models
 from tilery.outcomes import BadInput, Outcome
 from tilery.workload import Work
 from tilery.workloads.features import efficientnet, lists
@@ -33,8 +33,6 @@ MAX_BYTES = 512 * 1024 * 1024
 MAX_FEATURES = 4096
 """A matrix of co-moments of that many features is 128 MiB."""
 CUDA = "CUDAExecutionProvider"
-CACHE = "TILERY_MODELS"
-"""Environment variable: the folder in which the exported model is kept."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,14 @@ def _open(work: Work[FeaturesOptions]) -> Backbone:
 
 def exported(size_px: int = 224) -> bytes:
     """The embedded model as ONNX, from the cache where it is there and whole. Raises `Outcome` without the weights' package."""
-    path = cache() / f"efficientnet-lite0-{ONNX_SHA256[:16]}.onnx"
+    path = models.cache() / f"efficientnet-lite0-{ONNX_SHA256[:16]}.onnx"
     if size_px == 224 and path.exists():
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() == ONNX_SHA256:
             return data
     data = efficientnet.graph(read_state(weights()), size_px)
     if hashlib.sha256(data).hexdigest() == ONNX_SHA256:
-        _keep(path, data)
+        models.keep(path, data)
     return data
 
 
@@ -115,24 +113,6 @@ def weights() -> Path:
     if found != WEIGHTS_SHA256:
         raise Outcome(f"{path.name} has the sha256 {found}, not {WEIGHTS_SHA256}; install its package again")
     return path
-
-
-def cache() -> Path:
-    """Where the exported model is kept: TILERY_MODELS, else beside the code, else the temporary folder."""
-    if CACHE in os.environ:
-        return Path(os.environ[CACHE])
-    beside = Path(__file__).parents[3] / ".cache"
-    writable = os.access(beside if beside.exists() else beside.parent, os.W_OK)
-    return (beside if writable else Path(tempfile.gettempdir())) / "models"
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """Write whole or not at all: several workers may do so at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    Path(file.name).chmod(0o644)  # an image is built by one user and run by another
-    Path(file.name).replace(path)
 
 
 @lru_cache(maxsize=1)
