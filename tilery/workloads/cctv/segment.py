@@ -101,7 +101,7 @@ def process(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
         else:
             segment.take(picture)
             work.progress(min(1.0, (picture.clip_us - start_us) / (stop_us - start_us)))
-    told = segment.finish()
+    told = segment.finish(ends=item["stop_us"] is None)
     return {**write(work, item, told, detector), "dedup": saving.segment(work, item)}
 
 
@@ -127,6 +127,7 @@ class Segment:
         self._pending: list[tuple[View, NDArray[np.uint8]]] = []
         self._views: list[View] = []
         self._last_look = -1
+        self._skipped: tuple[int, Picture] | None = None
 
     def _sliced(self) -> list[Window]:
         """The slices, where small things are to be expected: in a drone's large frames, or where it is asked for."""
@@ -149,11 +150,10 @@ class Segment:
             self._begin(block)
         looked, matrix, small = Looked.DAMAGED, UNREGISTERED if self._drone else np.eye(3), None
         if not picture.damaged:
-            looked = Looked.SKIPPED
+            looked, self._skipped = Looked.SKIPPED, (len(self._told.time_us), picture)
             if self._due(picture.clip_us):
                 small = picture.rgb(*self._size)
-                looked = self._look(picture, small)
-                matrix = self._register(picture)
+                looked, matrix, self._skipped = self._look(picture, small), self._register(picture), None
             if not self._drone:
                 self._sample(picture, small)
             self._keep(picture)
@@ -161,13 +161,18 @@ class Segment:
         self._told.looked.append(looked)
         self._told.to_reference.append(matrix)
 
-    def finish(self) -> Told:
+    def finish(self, *, ends: bool = False) -> Told:
+        """ends: the clip does. What happens after the last look that was due would be lost, so its last picture is looked at."""
+        if ends and self._skipped is not None:
+            number, picture = self._skipped
+            self._told.looked[number] = self._look(picture, picture.rgb(*self._size))
+            self._told.to_reference[number] = self._register(picture)
         self._settle()
         return self._told
 
     def _begin(self, block: int) -> None:
         """Nothing of the block before is known any more but the samples of the warm-up."""
-        self._block, self._views, self._last_look = block, [], -1
+        self._block, self._views, self._last_look, self._skipped = block, [], -1, None
         while self._samples and self._samples[0][0] * SAMPLE_US < block * BLOCK_US - WARMUP_US:
             self._samples.popleft()
 
