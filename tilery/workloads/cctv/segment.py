@@ -162,7 +162,7 @@ class Segment:
         self._told.to_reference.append(matrix)
 
     def finish(self, *, ends: bool = False) -> Told:
-        """ends: the clip does. What happens after the last look that was due would be lost, so its last picture is looked at."""
+        """ends: the clip does. What happens after the last look that was due would be lost: its last picture is looked at."""
         if ends and self._skipped is not None:
             number, picture = self._skipped
             self._told.looked[number] = self._look(picture, picture.rgb(*self._size))
