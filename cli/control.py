@@ -1,20 +1,15 @@
-"""The commands that change a run: stop, redrive, redo, pause, resume."""
+"""The commands that change a run: stop, redrive, pause, resume."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from cli.find_run import find_run
-from cli.options import Root, RunName, Settings, Stack, Tenant
+from cli.options import Root, RunName, Stack, Tenant
 from cli.target import Target, find
 from cli.text import err, short
 from tilery import explain, gates
-from tilery.options import from_text
 from tilery.outcomes import BadInput
-from tilery.workload import StageName
 
 
 def stop(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:
@@ -42,40 +37,6 @@ def redrive(run: RunName, tenant: Tenant = "local", root: Root = None, stack: St
     count = int(client.describe_execution(executionArn=_arn(target, line)).get("redriveCount", 1))
     explain.redriven(target.store, tenant, line["run_id"], count)
     err().print(f"Redriven {_title(line)}. Follow it: tilery show {short(line['run_id'])} {target.flags()}", markup=False)
-
-
-def redo(
-    run: RunName,
-    from_stage: Annotated[
-        str, typer.Option("--from", metavar="STAGE", help="Also do this stage again, and those after it.", show_default=False)
-    ] = "",
-    settings: Settings = None,
-    tenant: Tenant = "local",
-    root: Root = None,
-    stack: Stack = "",
-) -> None:
-    """Start a new run on the same inputs with changed options; only stages that the change touches are computed."""
-    from tilery import manifest, registry
-
-    target, line = _find(run, tenant, root, stack)
-    options = from_text(settings or [])
-    stages: list[StageName] = list(registry.load(line["workload"]).stages)
-    if from_stage and from_stage not in stages:
-        raise BadInput(f"{line['workload']} has no stage {from_stage!r}; choose one of: {', '.join(stages)}")
-    if not options and not from_stage and line["status"] == "SUCCEEDED":
-        raise BadInput("nothing would change; give --set KEY=VALUE or --from STAGE")
-    client = target.stepfunctions
-    again = manifest.redo(target.store, tenant, line["run_id"], options, from_stage)
-    try:
-        client.start_execution(
-            stateMachineArn=target.machine_arn(again.workload),
-            name=again.run_id,
-            input=json.dumps(manifest.execution_input(again)),
-        )
-    except client.exceptions.ExecutionAlreadyExists:
-        err().print(f"This was asked before: run {short(again.run_id)}.", markup=False)
-    err().print(f"Redo of {_title(line)}. Follow it: tilery show {short(again.run_id)} {target.flags()}", markup=False)
-    print(again.run_id)
 
 
 def pause(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:

@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from cli.control import pause, redo, redrive, resume, stop
+from cli.control import pause, redrive, resume, stop
 from cli.drop import drop
 from cli.get import get
 from cli.logs import logs
 from cli.plan import plan
+from cli.redo import redo
 from cli.run import run
 from cli.runs import runs, show
 from cli.text import err

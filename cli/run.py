@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -29,6 +29,22 @@ if TYPE_CHECKING:
 TWIN_FOLDER = ".tilery"
 _RECORD_WAIT_S = 20.0
 """How long the explanation of a failure may take to be written after the execution ended."""
+
+
+class Asked(Protocol):
+    """What is told of a run whoever asked for it: a request, or a manifest."""
+
+    @property
+    def workload(self) -> str: ...
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def options(self) -> dict[str, Any]: ...
 
 
 def run(
@@ -55,7 +71,7 @@ def run(
     except KeyboardInterrupt:
         err().print("\nStopped. What is finished is kept: run the same command again to go on from there.", markup=False)
         raise typer.Exit(130) from None
-    _summary(ended, target)
+    summary(ended, target)
     print(path)
     raise typer.Exit(ended.exit_code)
 
@@ -77,12 +93,12 @@ async def _run(asked: Request, folder: Path) -> tuple[products.Ended, Path]:
             display.note(note)
         async with Twin(root, workloads=[asked.workload]) as twin:
             await _follow(twin, store, asked, key, run_id, display)
-            ended = await _ended(store, results, asked, run_id)
+            ended = await recorded(store, results, asked, run_id)
     return ended, products.deliver(store, results, ended, folder, root)
 
 
 async def _follow(twin: Twin, store: Store, asked: Request, key: str, run_id: str, display: Display) -> None:
-    """Drop, and show progress until the run has ended and, if it failed, is explained."""
+    """Drop, and follow what comes of it."""
     from twin.twin import ENDED_BADLY, Ignored
 
     answer = await twin.drop(key)
@@ -92,6 +108,11 @@ async def _follow(twin: Twin, store: Store, asked: Request, key: str, run_id: st
         display.note("going on with the unfinished run in this folder")
         if twin.engine.describe(answer.execution_arn).status in ENDED_BADLY:  # nobody wrote down why, or nobody saw it
             await twin.redrive(run_id)
+    await watched(twin, store, asked, run_id, display)
+
+
+async def watched(twin: Twin, store: Store, asked: Asked, run_id: str, display: Display) -> None:
+    """Show progress until the run has ended and, if it failed, is explained."""
     target = TwinTarget(Path(twin.root))
     watch = Watch(target.stepfunctions, store, target.execution_arn(asked.workload, run_id), asked.tenant, run_id)
     looking = asyncio.create_task(follow(watch, display))
@@ -174,7 +195,7 @@ def _notes(asked: Request) -> list[str]:
     return notes
 
 
-async def _ended(store: Store, results: str, asked: Request, run_id: str) -> products.Ended:
+async def recorded(store: Store, results: str, asked: Asked, run_id: str) -> products.Ended:
     """The record of the run. A failed one is explained by a function of its own, shortly after the end; if that never comes
     the record is made here, so that the caller always finds one."""
     loop = asyncio.get_running_loop()
@@ -187,7 +208,7 @@ async def _ended(store: Store, results: str, asked: Request, run_id: str) -> pro
     return _unexplained(asked, run_id)
 
 
-def _unexplained(asked: Request, run_id: str) -> products.Ended:
+def _unexplained(asked: Asked, run_id: str) -> products.Ended:
     sentence = "The run ended without products, and nothing explained why."
     record = Record(
         run_id=run_id,
@@ -218,7 +239,7 @@ def _unexplained(asked: Request, run_id: str) -> products.Ended:
     return products.Ended(record.model_dump(), failure)
 
 
-def _summary(ended: products.Ended, folder: Path) -> None:
+def summary(ended: products.Ended, folder: Path) -> None:
     record = ended.record
     console = err() if record["status"] == "FAILED" else out()
     if ended.failure is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 
 from tests.unit.cctv_runs import MOTION, WALKERS, film_street
 from tests.workflow.spine import dropped
-from tests.workflow.test_cli_up import Up
+from tests.workflow.test_cli_up import ROOT
 from tilery import keys
 from tilery.store.directory import DirectoryStore
 from twin.twin import Twin
@@ -56,27 +59,38 @@ def test_both_lanes_publish_the_same_and_events_that_come_twice_are_one_run(tmp_
     assert "annotated.mp4" in digests[0]
 
 
-def test_lines_drawn_in_the_report_are_counted_by_redo_and_no_detector_runs(tmp_path: Path, video: Path) -> None:
-    (tmp_path / "street.mp4").write_bytes(video.read_bytes())
-    up = Up(tmp_path)
-    try:
-        run = up.ok("drop", "cctv", "street.mp4", "--set", "detector=motion", "--set", "lane=fargate", "--set", "segment_s=10")
-        up.until((up.root / f"results/local/cctv/street.mp4/{run}/run.json").exists)
-        before = looked(up.root)
-        assert len(before) == 2
-        again = up.ok("redo", run[:8], "--set", 'lines={"mine":[[160,191],[160,0]]}')
-        folder = up.root / f"results/local/cctv/street.mp4/{again}"
-        up.until((folder / "run.json").exists)
-        assert looked(up.root) == before, "no segment was looked at again"
-        crossings = (folder / "crossings.csv").read_text().splitlines()[1:]
-        passing = [walker for walker in WALKERS if walker.start_s + 172 / abs(walker.speed) < 13]
-        assert [line.split(",")[:2] for line in crossings] == [
-            ["mine", "A->B" if walker.speed > 0 else "B->A"]
-            for walker in sorted(passing, key=lambda walker: walker.start_s + 172 / abs(walker.speed))
-        ]
-    finally:
-        up.process.kill()
-        up.process.wait()
+def test_lines_drawn_in_the_report_are_counted_by_redo_where_no_twin_runs_and_no_detector_does(
+    tmp_path: Path, video: Path
+) -> None:
+    """As after `tilery run`: redo does the run itself, in the folder of the first one, and leaves it whole when it fails."""
+    out = tmp_path / "street"
+
+    def tilery(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cli.main", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90)
+
+    settings = ("--set", "detector=motion", "--set", "lane=fargate", "--set", "segment_s=10")
+    first = tilery("run", "cctv", str(video), "--out", str(out), *settings)
+    assert first.returncode == 0, first.stderr
+    before = looked(out / ".tilery")
+    assert len(before) == 2
+    again = tilery("redo", "latest", "--root", str(out), "--set", 'lines={"mine":[[160,191],[160,0]]}')
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == str(out / "run.json")
+    assert looked(out / ".tilery") == before, "no segment was looked at again"
+    crossings = (out / "crossings.csv").read_text()
+    passing = [walker for walker in WALKERS if walker.start_s + 172 / abs(walker.speed) < 13]
+    assert [line.split(",")[:2] for line in crossings.splitlines()[1:]] == [
+        ["mine", "A->B" if walker.speed > 0 else "B->A"]
+        for walker in sorted(passing, key=lambda walker: walker.start_s + 172 / abs(walker.speed))
+    ]
+    wrong = tilery("redo", "latest", "--root", str(out), "--set", "zone=Mars/Olympus")
+    assert wrong.returncode == 2
+    assert "no time zone" in wrong.stderr
+    assert f"--root {out}" in wrong.stdout + wrong.stderr
+    assert (out / "crossings.csv").read_text() == crossings
+    assert json.loads((out / "run.json").read_text())["status"] == "SUCCEEDED"
 
 
 def looked(root: Path) -> dict[str, int]:
