@@ -75,7 +75,8 @@ def _children(settings: Settings) -> list[str]:
 def _tenant_data(settings: Settings) -> list[Accepted]:
     places = {"drop": "drop", "work": "work", "results": "results", "ledger": "results"}
     arns = [f"{settings.prefix}-data:{EXPORTS[bucket]}/{area}/{TENANT}/*" for area, bucket in places.items()]
-    return _wildcards("Data/OneTenant", arns, ONE_TENANT)
+    frames = f"{settings.prefix}-data:{EXPORTS['results']}/results/{TENANT}/cctv/_frames/*"
+    return _wildcards("Data/OneTenant", [*arns, frames], ONE_TENANT)
 
 
 def _pipeline(settings: Settings, workload: str) -> list[Accepted]:

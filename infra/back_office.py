@@ -47,6 +47,7 @@ def allow_back_office(
     queues = ["batch:ListJobs", "batch:DescribeJobQueues", "batch:DescribeComputeEnvironments"]
     control["watchdog"].add_to_role_policy(statement(queues, ["*"]))
     control["watchdog"].add_environment("TILERY_QUEUES", ",".join(queue_arns))
+    control["watchdog"].add_environment("TILERY_TENANTS", ",".join(settings.tenants))
     control["watchdog"].add_to_role_policy(statement(["states:ListExecutions"], machine_arns))
     control["watchdog"].add_to_role_policy(statement(["s3:ListBucketMultipartUploads"], [storage.drop.bucket_arn]))
     publishers = [data["publish"] for data in functions.data.values()]

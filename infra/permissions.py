@@ -67,6 +67,7 @@ class DataRole(Construct):
                 statement(READ, [objects("drop")]),
                 statement(READ + WRITE + DELETE, [objects("work")]),
                 statement(READ + WRITE, [objects("results"), objects("ledger")]),
+                statement(DELETE, [storage.results.arn_for_objects(f"results/{TENANT}/cctv/_frames/*")]),
                 listing(LIST + LIST_VERSIONS, storage.drop.bucket_arn, "drop"),
                 listing(LIST, storage.work.bucket_arn, "work"),
                 listing(LIST, storage.results.bucket_arn, "results", "ledger"),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tilery import explain, ledger, manifest
+from tilery import explain, ledger, manifest, registry
 from tilery.explain import OpenStore
 from tilery.outcomes import BadInput
+
+log = logging.getLogger("tilery.watchdog")
 
 STUCK = timedelta(minutes=30)
 """A GPU instance usually starts within 10 minutes; after half an hour in RUNNABLE something is in the way."""
 LOOK_BACK = timedelta(hours=2)
 STALE_UPLOAD = timedelta(days=1)
+TIDIED_AT = "T03:0", "01234"
+"""Hour and tens of minutes, minutes (UTC): of the rounds of a day one begins then, and that one also tidies up."""
 
 
 def reconcile(open_store: OpenStore, sfn: Any, machines: dict[str, str]) -> list[str]:
@@ -90,3 +96,31 @@ def stale_uploads(s3: Any, bucket: str) -> list[dict[str, str]]:
     uploads = s3.list_multipart_uploads(Bucket=bucket, Prefix="drop/").get("Uploads", [])
     limit = datetime.now(UTC) - STALE_UPLOAD
     return [{"key": one["Key"], "since": one["Initiated"].isoformat()} for one in uploads if one["Initiated"] < limit]
+
+
+def to_tidy(event: Mapping[str, Any], tenants: str) -> list[str]:
+    """Whose data this round tidies up: once a day that of all `tenants` (joined by commas), or whose the event names.
+
+    >>> to_tidy({"time": "2026-11-21T03:04:59Z"}, "acme,other"), to_tidy({"time": "2026-11-21T03:05:00Z"}, "acme,other")
+    (['acme', 'other'], [])
+    """
+    if named := event.get("detail", {}).get("tidy"):
+        return [str(tenant) for tenant in named]
+    time, (hour, minutes) = event.get("time", ""), TIDIED_AT
+    return [tenant for tenant in tenants.split(",") if tenant] if time[10:15] == hour and time[15:16] in [*minutes] else []
+
+
+def tidy(open_store: OpenStore, tenants: Iterable[str]) -> dict[str, Any]:
+    """What the workloads freed, by tenant/workload. One that fails is told and keeps no other from it."""
+    freed = {}
+    for tenant in tenants:
+        store = open_store(tenant)
+        for name in registry.names():
+            try:
+                found = registry.load(name).tidy(store, tenant)
+            except Exception as error:
+                log.exception("tidying %s of %s", name, tenant)
+                found = {"failed": f"{type(error).__name__}: {error}"}
+            if found:
+                freed[f"{tenant}/{name}"] = found
+    return freed

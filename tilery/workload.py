@@ -194,6 +194,13 @@ class Workload(ABC, Generic[O]):
     def publish(self, publication: Publication[O]) -> Published:
         """Write the products below `publication.folder`; the spine writes run.json afterwards. Idempotent."""
 
+    def tidy(self, store: Store, tenant: str) -> dict[str, Any]:
+        """Once a day: free what none of the tenant's data needs any more, and say what that was; empty by default.
+
+        Light, since a control function calls it; safe at any moment, and twice at once.
+        """
+        return {}
+
     def whole(self, work: Work[O], items: list[Item]) -> list[Done] | None:
         """Do a small drop in one worker, leaving in the last stage's folder exactly what the stages would have left.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -273,9 +274,12 @@ class Twin:
         """The schedule of the watchdog function; at once when executions of an earlier twin may need it."""
         if not (self._folder / "executions").exists():
             await asyncio.sleep(WATCHDOG_S)
-        while True:
+        for number in itertools.count():
+            event = events.schedule("watchdog")
+            if number % (86_400 // WATCHDOG_S) == 1:  # once a day, whenever this machine is on
+                event["detail"] = {"tidy": sorted(path.name for path in self.root.glob("results/*"))}
             try:
-                await self._lambdas.invoke("watchdog", events.schedule("watchdog"))
+                await self._lambdas.invoke("watchdog", event)
             except TaskFailed as failure:
                 self._on_event(Trouble(f"the watchdog failed: {failure}"))
             await asyncio.sleep(WATCHDOG_S)

@@ -18,4 +18,6 @@ def handler(event: Event) -> dict[str, object]:
         found["stuck"] = watchdog.stuck_jobs(boto3.client("batch"), queues)
     if bucket := os.environ.get("TILERY_DROP_BUCKET", ""):
         found["stale_uploads"] = watchdog.stale_uploads(boto3.client("s3"), bucket)
+    if tenants := watchdog.to_tidy(event, os.environ.get("TILERY_TENANTS", "")):
+        found["tidied"] = watchdog.tidy(open_store, tenants)
     return found

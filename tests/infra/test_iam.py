@@ -62,6 +62,7 @@ def test_every_store_operation_is_allowed_where_it_is_used(simulator: Simulator)
         calls += simulator.store("list", prefix, tenant="acme")
     calls += simulator.store("list drop", "drop/acme/pointcloud/site/", tenant="acme")
     calls += simulator.store("delete", f"work/acme/runs/{RUN}/pause.json", tenant="acme")
+    calls += simulator.store("delete", "results/acme/cctv/_frames/packs/1f", tenant="acme")  # the daily collection
     simulator.assert_allowed(calls)
 
 

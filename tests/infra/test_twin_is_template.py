@@ -32,10 +32,12 @@ PLACE = {
     "TILERY_DATA_ROLE",
     "TILERY_TOPIC",
     "TILERY_QUEUES",
+    "TILERY_TENANTS",
     "TILERY_RECORD",
     "POWERTOOLS_TRACE_DISABLED",
 }
-"""What depends on where the data is, who may touch it, who is told, and whether anybody traces; all else must be the same."""
+"""What depends on where the data is, whose it is, who may touch it, who is told, and whether anybody traces; all else must be
+the same."""
 BUCKETS = {"TILERY_DROP_BUCKET", "TILERY_WORK_BUCKET", "TILERY_RESULTS_BUCKET", "TILERY_DATA_ROLE"}
 
 

@@ -14,11 +14,12 @@ import pytest
 from tests.data import real
 from tests.unit.cctv_runs import Runs, cctv_runs, film_street, street
 from tests.unit.cctv_video import scene
+from tilery import registry
 from tilery.outcomes import BadInput
 from tilery.workloads.cctv import segment
 from tilery.workloads.cctv.dedup.kept import files_of, frames_of
-from tilery.workloads.cctv.dedup.packs import Packs
-from tilery.workloads.cctv.dedup.saving import prefix, report
+from tilery.workloads.cctv.dedup.packs import Packs, prefix
+from tilery.workloads.cctv.dedup.saving import report
 
 
 @pytest.fixture
@@ -83,6 +84,10 @@ def test_png_frames_are_stored_once_for_two_cameras(runs: Runs, tmp_path: Path) 
     back = list(frames_of(packs, name))
     assert len(back) == 10
     assert np.array_equal(back[3], cv2.imread(str(files["f23.png"])))
+    tidied = registry.load("cctv").tidy(runs.store, "acme")
+    assert tidied["packs"] > 0
+    assert tidied["condemned"] == 0, "everything is needed"
+    assert registry.load("cctv").tidy(runs.store, "other") == {}
 
 
 def test_jpeg_frames_are_stored_bit_for_bit(runs: Runs) -> None:

@@ -16,6 +16,7 @@ from tests.toys import SUMS, environment
 from tilery import explain, keys, ledger, manifest, names, registry, watchdog
 from tilery.store import open_store
 from tilery.store.directory import DirectoryStore
+from tilery.workloads.cctv.workload import Cctv
 
 MACHINE = "arn:aws:states:local:000000000000:stateMachine:tilery-sums"
 ARN = MACHINE.replace("stateMachine", "execution") + ":{}"
@@ -158,6 +159,26 @@ def test_the_handlers_hand_on_how_to_open_a_store_and_open_none_themselves(
     assert handler("watchdog", opened, monkeypatch)({}) == {"explained": []}
     assert handler("explain", opened, monkeypatch)({"detail": {"executionArn": ARN.format("by-hand")}}) == {"explained": False}
     assert opened.tenants == []
+
+
+def test_the_watchdogs_round_at_three_tidies_up_for_every_tenant_and_one_that_fails_stops_no_other(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tidy(workload: object, store: object, tenant: str) -> dict[str, int]:
+        if tenant == "acme":
+            raise OSError("full")
+        return {"deleted": 3}
+
+    monkeypatch.setattr(Cctv, "tidy", tidy)
+    monkeypatch.setattr("boto3.client", lambda service: StepFunctions())
+    monkeypatch.setenv("TILERY_PIPELINES", json.dumps({"sums": MACHINE}))
+    monkeypatch.setenv("TILERY_TENANTS", "acme,other")
+    watchdog = handler("watchdog", opened, monkeypatch)
+    assert watchdog({"time": "2026-11-21T03:07:00Z"}) == {"explained": []}
+    assert opened.tenants == []
+    tidied = {"acme/cctv": {"failed": "OSError: full"}, "other/cctv": {"deleted": 3}}
+    assert watchdog({"time": "2026-11-21T03:02:00Z"}) == {"explained": [], "tidied": tidied}
+    assert watchdog({"time": "", "detail": {"tidy": ["other"]}})["tidied"] == {"other/cctv": {"deleted": 3}}
 
 
 def test_a_store_for_a_tenant_is_the_only_kind_that_handlers_open() -> None:

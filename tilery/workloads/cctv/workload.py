@@ -67,6 +67,11 @@ class Cctv(Workload[CctvOptions]):
 
         return finish(work, item)
 
+    def tidy(self, store: Store, tenant: str) -> dict[str, Any]:
+        from tilery.workloads.cctv.dedup.collect import daily
+
+        return daily(store, tenant)
+
     def publish(self, publication: Publication[CctvOptions]) -> Published:
         from tilery.workloads.cctv.products import publish
 

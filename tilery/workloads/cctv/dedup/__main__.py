@@ -7,16 +7,16 @@ import json
 from dataclasses import asdict
 
 from tilery.store import open_store
-from tilery.workloads.cctv.dedup.collect import collect
+from tilery.workloads.cctv.dedup.collect import GRACE_S, collect
 from tilery.workloads.cctv.dedup.kept import forget
-from tilery.workloads.cctv.dedup.packs import Packs
-from tilery.workloads.cctv.dedup.saving import prefix
+from tilery.workloads.cctv.dedup.packs import Packs, prefix
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tilery.workloads.cctv.dedup", description=__doc__)
     parser.add_argument("tenant")
-    parser.add_argument("--grace-days", type=float, default=7.0, help="how long a pack that nothing needs stays (7)")
+    days = GRACE_S / 86_400
+    parser.add_argument("--grace-days", type=float, default=days, help="how long a pack that nothing needs stays (7)")
     parser.add_argument("--forget", action="append", default=[], metavar="NAME", help="a stretch that is kept no longer")
     given = parser.parse_args(arguments)
     packs = Packs(open_store(given.tenant), prefix(given.tenant))

@@ -11,11 +11,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from tilery.store.port import NotFound
-from tilery.workloads.cctv.dedup.packs import AT_ONCE, PACK_BYTES, Packs, Place, Writer
+from tilery.store.port import NotFound, Store
+from tilery.workloads.cctv.dedup.packs import AT_ONCE, PACK_BYTES, Packs, Place, Writer, prefix
 
+GRACE_S = 7 * 86_400.0
+"""How long a pack that nothing needs stays, unless an operator says otherwise."""
 SKEW_S = 3600.0
 """Clocks of two machines differ by less."""
 LEAST_LIVE = 0.5
@@ -37,6 +40,12 @@ class Collected:
     """Packs whose needed blobs were written into new ones; they are condemned by the next collection."""
 
 
+def daily(store: Store, tenant: str) -> dict[str, Any]:
+    """The collection of every day; empty for a tenant that keeps no frames."""
+    kept = next(iter(store.list(f"{prefix(tenant)}/packs/")), None)
+    return asdict(collect(Packs(store, prefix(tenant)), GRACE_S)) if kept else {}
+
+
 def collect(packs: Packs, grace_s: float) -> Collected:
     """One collection; at most one at a time need run, more do no harm. Raises ValueError for a grace that is too short."""
     if grace_s < packs.writer_s + (SKEW_S if packs.writer_s >= SKEW_S else 0):
@@ -44,7 +53,8 @@ def collect(packs: Packs, grace_s: float) -> Collected:
     now = packs.clock()
     condemned_at = _condemned(packs)
     packs.refresh()
-    present = {name: _size(packs, name) for name in packs.names("packs")}
+    head = packs.key("packs") + "/"
+    present = {entry.key.removeprefix(head): entry.size for entry in packs.store.list(head)}
     live = needed(packs, _blobs(packs))
     known = {place.pack for places in packs.places.values() for place in places}
     indexed = set(packs.names("index"))
@@ -124,7 +134,3 @@ def _named(packs: Packs, name: str) -> list[str]:
 def _condemned(packs: Packs) -> dict[str, float]:
     return {name: float(json.loads(packs.store.get(packs.key("condemned", name)))["at"]) for name in packs.names("condemned")}
 
-
-def _size(packs: Packs, name: str) -> int:
-    entry = packs.store.head(packs.key("packs", name))
-    return entry.size if entry else 0

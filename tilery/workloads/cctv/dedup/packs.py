@@ -52,6 +52,11 @@ class Place:
     stop: int
 
 
+def prefix(tenant: str) -> str:
+    """Where the frames of a tenant are, of all its cameras; a place that does not expire."""
+    return f"results/{tenant}/cctv/_frames"
+
+
 class Packs:
     """The packs below `prefix` (no trailing slash), as they were when this was made or `refresh`ed."""
 

@@ -15,7 +15,7 @@ from tilery.workloads.cctv.clips import BLOCK_US, Clip
 from tilery.workloads.cctv.decode import decode, still
 from tilery.workloads.cctv.dedup.jpegs import JpegEncoder, available
 from tilery.workloads.cctv.dedup.kept import RUN_FRAMES, keep, keep_jpegs
-from tilery.workloads.cctv.dedup.packs import Packs
+from tilery.workloads.cctv.dedup.packs import Packs, prefix
 from tilery.workloads.cctv.dedup.tiles import Encoded, Encoder, Pixels
 from tilery.workloads.cctv.options import CctvOptions
 
@@ -52,11 +52,6 @@ def segment(work: Work[CctvOptions], item: Item) -> dict[str, Any] | None:
     lines = [line for block in blocks if block % every == 0 and (line := _sampled(work, clip, block))]
     whole = sum(_source_bytes(work, clip, block) for block in blocks)
     return {"measured": "sampled", "segment_bytes": whole, **_summed(lines), "lines": lines}
-
-
-def prefix(tenant: str) -> str:
-    """Where the frames of a tenant are, of all its cameras; a place that does not expire."""
-    return f"results/{tenant}/cctv/_frames"
 
 
 def report(parts: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
