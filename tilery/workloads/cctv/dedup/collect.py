@@ -133,4 +133,3 @@ def _named(packs: Packs, name: str) -> list[str]:
 
 def _condemned(packs: Packs) -> dict[str, float]:
     return {name: float(json.loads(packs.store.get(packs.key("condemned", name)))["at"]) for name in packs.names("condemned")}
-
