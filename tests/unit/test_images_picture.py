@@ -19,6 +19,7 @@ from tests.data import ROOT, real
 from tilery.workloads.images import picture, pixels
 from tilery.workloads.images.operations import Split
 from tilery.workloads.images.options import ImagesOptions
+from tilery.workloads.images.reading import solid
 
 picture.settle()
 
@@ -287,21 +288,17 @@ def test_what_is_no_picture_is_said(tmp_path: Path) -> None:
     assert do(tmp_path, b"", [])[0]["code"] == "empty"
 
 
-@pytest.mark.parametrize("output", ["jpg", "webp"])
-def test_every_sample_file_ends_as_a_result_or_a_reason(tmp_path: Path, output: str) -> None:
-    files = sorted(real("imagery/pillow").iterdir())[:: 1 if output == "jpg" else 4]
+@pytest.mark.parametrize(
+    ("output", "every", "more"), [("jpg", 1, []), ("webp", 14, [["sharpen", 1], ["normalise", True], ["contrast", 1.1]])]
+)
+def test_every_sample_file_ends_as_a_result_or_a_reason(tmp_path: Path, output: str, every: int, more: list[Any]) -> None:
+    files = sorted(real("imagery/pillow").iterdir())[::every]
+    options = ImagesOptions(operations=[["resize", "60x40"], ["split", "2x1"], ["blur", "gaussian"], *more], output=output)
     codes: dict[str, int] = {}
-    operations = [
-        ["resize", "60x40"],
-        ["split", True],
-        ["blur", "gaussian"],
-        ["sharpen", 1],
-        ["normalise", True],
-        ["contrast", 1.1],
-    ]
     for file in files:
-        row, _ = do(tmp_path, file, operations, output=output)
+        row = picture.make(file, "x", tmp_path, options)
         assert row["status"] == "ok" or row["reason"], file
+        assert len(row["pieces"]) == (2 if row["status"] == "ok" else 0), file
         codes[row["code"] or "ok"] = codes.get(row["code"] or "ok", 0) + 1
     assert codes["ok"] >= 0.8 * len(files)
     assert set(codes) <= {"ok", "damaged", "not_a_picture", "too_large"}
@@ -312,7 +309,7 @@ def test_what_pillow_reads_looks_the_same(tmp_path: Path) -> None:
     from PIL import ImageOps
 
     compared = 0
-    for file in sorted(real("imagery/pillow").iterdir())[::2]:
+    for file in sorted(real("imagery/pillow").iterdir())[::4]:
         row, made = do(tmp_path, file, [])
         if row["status"] == "error" or row["icc"] or row["bits"] > 8:
             continue
@@ -325,11 +322,38 @@ def test_what_pillow_reads_looks_the_same(tmp_path: Path) -> None:
         visible = judge[..., 3:] > 0
         assert (np.abs(ours - judge)[..., :3] * visible).mean() < 3, file.name
         compared += 1
-    assert compared > 50
+    assert compared > 30
 
 
-def test_a_hundred_megapixels_stay_below_400_mb(tmp_path: Path) -> None:
-    """Through a child, as in production; its peak is measured in a process whose only child it is."""
+@pytest.mark.parametrize("kind", ["RGBA", "16 bits", "grey and alpha"])
+@pytest.mark.parametrize("output", ["jpg", "png"])
+def test_alpha_and_16_bits_are_streamed_by_libvips_without_a_second_reading(tmp_path: Path, kind: str, output: str) -> None:
+    """A stream does not turn back: what asks for pixels twice fails, and only Pillow's fallback hides it."""
+    values = np.random.default_rng(1).integers(0, 256, (2500, 40, {"RGBA": 4, "16 bits": 3}.get(kind, 2)), np.uint8)
+    image = pyvips.Image.new_from_array(values, interpretation="b-w" if kind == "grey and alpha" else "srgb")
+    deep = (image * 257).cast("ushort").copy(interpretation="rgb16") if kind == "16 bits" else image
+    deep.write_to_file(str(tmp_path / "source.png"))
+    row = picture.make(tmp_path / "source.png", "x", tmp_path, ImagesOptions(operations=[["resize", "20x1200"]], output=output))
+    assert (row["status"], row["engine"]) == ("ok", "vips"), row
+
+
+@pytest.mark.parametrize("kind", ["srgb", "rgb16", "grey16", "b-w"])
+def test_what_is_stored_on_the_way_is_the_same_picture(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    values = np.random.default_rng(2).integers(0, 256, (300, 400, 4 if kind in ("srgb", "rgb16") else 2), np.uint8)
+    image = pyvips.Image.new_from_array(values, interpretation="srgb")
+    image = (image.cast("ushort") * 257).cast("ushort") if "16" in kind else image
+    image = image.copy(interpretation=kind)
+    image.set_type(pyvips.GValue.blob_type, "exif-data", b"Exif")
+    monkeypatch.setattr("tilery.workloads.images.reading.IN_MEMORY", 0)
+    stored = solid(image)
+    assert (stored.interpretation, stored.format, stored.hasalpha()) == (kind, image.format, image.hasalpha())
+    assert np.array_equal(stored.numpy(), image.numpy())
+    assert stored.get("exif-data") == b"Exif"
+
+
+def test_a_hundred_megapixels_that_must_be_stored_on_the_way_stay_far_below_400_mb(tmp_path: Path) -> None:
+    """Through a child, as in production; its peak is measured in a process whose only child it is. What every operation
+    takes: `benchmarks.images.memory`."""
     pyvips.Image.xyz(10000, 10000)[0].cast("uchar").bandjoin([1, 2]).copy(interpretation="srgb").jpegsave(
         str(tmp_path / "big.jpg")
     )
@@ -340,11 +364,11 @@ from tilery.workloads.images.crew import Hand
 from tilery.workloads.images.options import ImagesOptions
 folder = Path(sys.argv[1])
 (folder / "out").mkdir()
-options = ImagesOptions(operations=[["split", True], ["resize", "50%"], ["blur", "gaussian"]])
+options = ImagesOptions(operations=[["rotate", 180], ["resize", "20%"], ["split", True], ["blur", "gaussian"]])
 with Hand(options, folder) as hand:
     row = hand.make(folder / "big.jpg", "x", folder / "out")
 assert row["status"] == "ok" and len(row["pieces"]) == 4, row
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
     told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert int(told.stdout) < 400
+    assert int(told.stdout) < 200

@@ -5,7 +5,9 @@ libvips decodes lazily, so damage shows only when pixels are asked for; the call
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,10 @@ from tilery.workloads.images.refusals import Refused
 PILLOW_MEGAPIXELS = 50.0
 """Pillow holds a picture whole, twice while it is handed over; larger ones are for libvips alone."""
 MAX_FRAMES = 1000
+IN_MEMORY = 64_000_000
+"""Bytes of pixels up to which `solid` keeps them in memory."""
+TILE = 256
+"""Pixels a side of the tiles of a temporary file."""
 _BITS_PER_SAMPLE = 258
 """TIFF tag: Pillow leaves 12-bit values as they are, in 16 bits, nearly black."""
 _TEXTS = frozenset({".txt", ".csv", ".json", ".pdf"})
@@ -143,11 +149,27 @@ def upright_srgb(image: pyvips.Image, facts: Facts) -> pyvips.Image:
 
 
 def solid(image: pyvips.Image) -> pyvips.Image:
-    """The same pixels, decoded once, in memory or (large) in a temporary file: any part can now be read any number of times."""
-    if image.width * image.height * image.bands * (2 if image.format == "ushort" else 1) <= 64_000_000:
+    """The same pixels, decoded once, in memory or (large) in a temporary file: any part can now be read any number of times.
+
+    The file is a tiled TIFF, because libvips reads its tiles one by one. It maps a file of its own format into memory, all of
+    it where a picture is turned, and then it counts as the process's memory.
+    """
+    if image.width * image.height * image.bands * (2 if image.format == "ushort" else 1) <= IN_MEMORY:
         return image.copy_memory()
-    stored = pyvips.Image.new_temp_file("%s.v")
-    image.write(stored)
+    descriptor, path = tempfile.mkstemp(suffix=".tif")
+    try:
+        # a plain stack of bands: TIFF would store other kinds in its own way, Lab as 8 bits for one
+        image.copy(interpretation="multiband").tiffsave(
+            path, tile=True, tile_width=TILE, tile_height=TILE, bigtiff=True, keep="none"
+        )
+        source = pyvips.Source.new_from_descriptor(descriptor)  # keeps the file until the last image of it is gone
+    finally:
+        os.unlink(path)
+        os.close(descriptor)
+    stored = pyvips.Image.new_from_source(source, "").copy(interpretation=image.interpretation)
+    for name in image.get_fields():
+        if name.endswith("-data") or name == "orientation":
+            stored.set_type(image.get_typeof(name), name, image.get(name))
     return stored
 
 

@@ -56,9 +56,12 @@ def _small_jpeg(piece: Piece, quality: int, background: str) -> bytes:
     """By Pillow: the same library underneath, the same settings, a tenth of what libvips needs to set up for a small piece."""
     from PIL import Image
 
+    source = piece.source
+    lazy = isinstance(source, pyvips.Image)
+    if lazy or source.dtype != np.uint8 or (source.ndim == 3 and source.shape[2] in (2, 4)):
+        # pixels that are still lazy can be had once: a stream does not turn back
+        piece = Piece.of(shallow(opaque(piece.image, background)))
     values = piece.values
-    if values.dtype != np.uint8 or values.shape[2] in (2, 4):
-        values = Piece.of(shallow(opaque(piece.image, background))).values
     out = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(values[:, :, 0] if values.shape[2] == 1 else values))
     picture.save(out, "jpeg", quality=quality, optimize=True, subsampling=0 if quality >= FULL_COLOUR else 2)
