@@ -65,6 +65,7 @@ def chain(store: Store, run: Run) -> list[Link]:
     upstream = run.fingerprint
     for name, stage in workload.stages.items():
         read = {option: run.options.get(option) for option in stage.options}
+        read |= {f"facts.{fact}": run.facts.get(fact) for fact in stage.facts}
         parts = [upstream, name, read, run.again.get(name, ""), run.code]
         fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
         missing = tuple(_accepted(store, run, name))

@@ -36,6 +36,8 @@ class Stage:
 
     options: tuple[str, ...] = ()
     """The options that this stage reads: with the stage before, they make its fingerprint."""
+    facts: tuple[str, ...] = ()
+    """What of the sizing's facts enters the fingerprint too: what this stage reads and `identity` leaves out."""
     fan_in: int = ALL
     """Of merge only: how many parts one merge takes; `ALL` for everything at once."""
     work_per_job: float = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +13,7 @@ from tests.unit.cctv_video import Drop, make
 from tilery.outcomes import BadInput
 from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.probe import Probed
+from tilery.workloads.cctv.sizing import identity
 from tilery.workloads.cctv.timeline import named, placed, zone_of
 
 SECOND = 1_000_000
@@ -75,6 +77,12 @@ def test_names_decide_and_gaps_stay() -> None:
     assert warnings == ["nothing was filmed, by their names: 180.0 s before 20240506_120500"]
 
 
+def test_clocks_that_are_set_forward_between_two_clips_make_no_gap() -> None:
+    clips, begins, _ = laid(clip("20240331_015950", 10), clip("20240331_030010"), zone="Europe/Rome")
+    assert [offset for _, offset, _ in clips] == [0, 20]
+    assert begins == datetime(2024, 3, 31, 0, 59, 50, tzinfo=UTC)
+
+
 def test_start_moves_the_whole_timeline() -> None:
     clips, begins, _ = laid(clip("20240506_120000"), clip("20240506_120100"), start=datetime(2024, 5, 6, 8), zone="Europe/Rome")
     assert begins == datetime(2024, 5, 6, 6, tzinfo=UTC)
@@ -127,3 +135,17 @@ def test_the_same_file_under_two_names_is_used_once(tmp_path: Path) -> None:
     sizing = drop.size()
     assert len(sizing.facts["clips"]) == 1
     assert sizing.warnings == ["b.mp4 is the same file as a.mp4 and is left out"]
+
+
+def test_where_clips_lie_and_not_their_names_decides_what_is_worked_on_again(tmp_path: Path) -> None:
+    first, second = make(tmp_path / "first.mp4", frames=30), make(tmp_path / "second.mp4", frames=25)
+
+    def place(number: int, *names: str, **options: Any) -> tuple[list[Any], Any]:
+        drop = Drop(tmp_path / f"root{number}").add(first, names[0]).add(second, names[1])
+        drop.sources = [one.model_copy(update={"digest": f"sha256:{place}"}) for place, one in enumerate(drop.sources)]
+        return identity(drop.sources), drop.size(**options).facts["timeline"]
+
+    rome = place(0, "20240331_015950.mp4", "20240331_030010.mp4", zone="Europe/Rome")
+    assert rome == place(1, "cam2_20240506_120000.mp4", "cam2_20240506_120020.mp4")
+    assert rome != place(2, "20240506_120000.mp4", "20240506_120030.mp4")
+    assert place(3, "a.mp4", "b.mp4") == place(4, "clip9.mp4", "clip10.mp4") != place(5, "b.mp4", "a.mp4")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -18,7 +17,7 @@ from tilery.workloads.cctv.limits import MOST_CLIPS, MOST_DAYS
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.probe import Probed, probe
 from tilery.workloads.cctv.probe_folder import probe_folder
-from tilery.workloads.cctv.timeline import named, natural, placed, zone_of
+from tilery.workloads.cctv.timeline import placed, zone_of
 
 VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts")
 WARMUP_US = 4_000_000
@@ -54,6 +53,7 @@ def size(sources: list[Source], options: CctvOptions, store: Store) -> Sizing:
         "clips": [clip.json() for clip in clips],
         "start": start.isoformat() if start else None,
         "frame_size": [width, height],
+        "timeline": [[sources[clip.sources[0]].digest, clip.offset_us, clip.skip_us] for clip in clips],
     }
     memory = BASE_MIB + width * height * PICTURES * 1.5 / 2**20
     told = [*warnings, *(warning for clip in clips for warning in clip.warnings), *told]
@@ -61,14 +61,12 @@ def size(sources: list[Source], options: CctvOptions, store: Store) -> Sizing:
 
 
 def identity(sources: list[Source]) -> list[Any]:
-    """The moments in the names of videos, and their contents, in the order in which they would follow each other.
+    """The contents of videos, whatever their names: where they lie on the timeline is a fact of its own.
 
     Empty where names say more: of folders of frames, and of models that options name.
     """
-    if not all(source.name.lower().endswith(VIDEO) for source in sources):
-        return []
-    ordered = sorted(sources, key=lambda source: natural(source.name))
-    return [[str(named(source.name, UTC) or ""), source.digest] for source in ordered]
+    videos = all(source.name.lower().endswith(VIDEO) for source in sources)
+    return sorted({source.digest for source in sources}) if videos else []
 
 
 def _found(sources: list[Source], options: CctvOptions, store: Store) -> tuple[list[Probed], list[str]]:

@@ -84,7 +84,8 @@ def _moments(ordered: Sequence[Probed], zone: tzinfo) -> tuple[list[datetime] | 
         ("their names", [named(found.clip.name, zone) for found in ordered]),
         ("their metadata", [found.created for found in ordered]),
     ):
-        known = [moment for moment in moments if moment is not None]
+        # in UTC: moments of one zone are subtracted by what their clocks show, which summer time sets forward
+        known = [moment.astimezone(UTC) for moment in moments if moment is not None]
         if len(known) == len(ordered) and (len(set(known)) == len(known) or source == "their names"):
             return known, source
     return None, ""

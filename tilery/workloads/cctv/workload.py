@@ -11,11 +11,12 @@ from tilery.workload import ALL, Done, Item, Publication, Published, Sizing, Sta
 from tilery.workloads.cctv.options import CctvOptions
 
 SEEN = (
-    "start", "zone", "frame_hz", "segment_s", "detector", "classes", "score", "detect_hz", "slices", "still", "view",
+    "frame_hz", "segment_s", "detector", "classes", "score", "detect_hz", "slices", "still", "view",
     "dedup", "dedup_error", "max_megapixels", "max_hours",
 )  # fmt: skip
-"""What decides the detections. Lines, zones and calibration are not among them: changing those detects nothing again."""
-TOLD = ("camera", "gap_s", "gate", "lines", "zones", "calibration", "bin_s", "max_speed_kmh", "blur")
+"""What decides the detections. Lines, zones, calibration and the time of day are not among them: changing those detects
+nothing again."""
+TOLD = ("camera", "zone", "gap_s", "gate", "lines", "zones", "calibration", "bin_s", "max_speed_kmh", "blur")
 
 
 class Cctv(Workload[CctvOptions]):
@@ -28,8 +29,8 @@ class Cctv(Workload[CctvOptions]):
     needs = ("numpy", "scipy", "av", "cv2", "onnx", "onnxruntime", "pyarrow", "rasterio", "zstandard")
     Options = CctvOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
-        "process": Stage(options=SEEN, work_per_job=40_000, holes=True),
-        "merge": Stage(options=TOLD, fan_in=ALL),
+        "process": Stage(options=SEEN, facts=("timeline",), work_per_job=40_000, holes=True),
+        "merge": Stage(options=TOLD, facts=("start",), fan_in=ALL),
         "finish": Stage(options=("annotate",), work_per_job=40_000, holes=True),
     }
 
@@ -44,7 +45,7 @@ class Cctv(Workload[CctvOptions]):
         return sizing
 
     def identity(self, sources: list[Source]) -> list[Any]:
-        """Of names only the times in them and the order that they make: the same video under another name is the same."""
+        """Names count by where they put clips on the timeline alone: the same video under another name is the same."""
         from tilery.workloads.cctv.sizing import identity
 
         return identity(sources) or super().identity(sources)
