@@ -150,8 +150,8 @@ def _tiff(keys: bytes, doubles: bytes, text: bytes) -> bytes:
     tags.append((KEYS, 3, len(keys) // 2, keys))
     if doubles:
         tags.append((DOUBLES, 12, len(doubles) // 8, doubles[: len(doubles) // 8 * 8]))
-    if text:
-        tags.append((TEXT, 2, len(text), text))
+    if text:  # makers write citations in the letters of their country; rasterio reads UTF-8 and nothing else
+        tags.append((TEXT, 2, len(text), text.decode("ascii", "replace").replace("\ufffd", "?").encode()))
     heap_at = 8 + 2 + 12 * len(tags) + 4
     entries, heap = b"", b""
     for tag, kind, number, value in tags:
