@@ -62,12 +62,21 @@ def publish(store: Store, tenant: str, run_id: str) -> Record:
 
 def _write_record(store: Store, run: Run, folder: str, record: Record) -> None:
     store.put(f"{folder}/run.json", record.model_dump_json(indent=2).encode())
+    _settle_failure(store, folder, record.status)
     _point_latest(store, run, folder, record)
     given = manifest.read(store, run.tenant, run.run_id)
     event = record.status.lower()
     ledger.write(store, given, event, run=f"{folder}/run.json", seconds=record.timings.total_s, products=len(record.products))
     subject = f"Tilery: {run.workload}/{run.dataset} {event}, {len(record.products)} products"
     notices.send(store, given, event, subject, {"run_id": run.run_id, "run": f"{folder}/run.json"})
+
+
+def _settle_failure(store: Store, folder: str, status: Status) -> None:
+    """Say in the failure.json of an earlier attempt that the run has come to its end since. Results are never deleted."""
+    key = f"{folder}/failure.json"
+    if store.head(key):
+        settled = {"settled": f"a later attempt ended {status}: see run.json", **json.loads(store.get(key))}
+        store.put(key, json.dumps(settled, indent=2).encode())
 
 
 def _point_latest(store: Store, run: Run, folder: str, record: Record) -> None:

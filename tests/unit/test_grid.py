@@ -66,3 +66,9 @@ def test_every_point_is_in_one_core_and_in_each_window_that_reaches_it(
 def test_the_lowest_point_of_a_cell_counts() -> None:
     cells = grid.lowest(np.array([1, 0, 1]), np.array([5, -3, 4], dtype=np.int32), 3)
     assert cells.tolist() == [-3, 4, grid.VOID]
+
+
+def test_a_window_of_no_cells_cuts_nothing_out_of_any_other() -> None:
+    nothing = grid.Window(0, 0, 4, 4).overlap(grid.Window(9, 9, 2, 2))
+    assert np.ones((2, 2))[nothing.inside(grid.Window(5, 5, 2, 2))].size == 0
+    assert np.ones((0, 0))[nothing.inside(grid.Window(3, 3, 0, 0))].size == 0

@@ -117,6 +117,7 @@ def test_a_redrive_repeats_only_what_is_missing(spine: Spine) -> None:
     assert outcome.status == "SUCCEEDED"
     assert spine.calls() == {f"f0-{number}": 2 if number == 2 else 1 for number in range(6)}
     assert "redriven-1" in outcome.events
+    assert outcome.failure["settled"] == "a later attempt ended SUCCEEDED: see run.json"
 
 
 def test_a_redrive_that_fails_again_can_be_redriven_again(spine: Spine) -> None:

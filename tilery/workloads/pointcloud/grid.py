@@ -112,7 +112,9 @@ class Window:
         return Window(x0, y0, max(0, x1 - x0), max(0, y1 - y0))
 
     def inside(self, outer: Window) -> tuple[slice, slice]:
-        """The slices (rows, columns) that cut this window out of an array of the window `outer`."""
+        """The slices (rows, columns) that cut this window out of an array of the window `outer`. No cells lie in any window."""
+        if not (self.width and self.height):
+            return slice(0, 0), slice(0, 0)
         row, column = self.y0 - outer.y0, self.x0 - outer.x0
         if row < 0 or column < 0 or row + self.height > outer.height or column + self.width > outer.width:
             raise ValueError(f"{self} does not lie in {outer}")
