@@ -1,6 +1,6 @@
 """Peak memory of every worker of a run: a mosaic of more than 50 million points in shards, and a file in one worker.
 
-    python -m benchmarks.pointcloud.memory [--copies N] [--products classified dtm ...]
+    python -m benchmarks.pointcloud.memory [--copies N] [--set '{"resolution_m": 0.25}'] [--lane fargate]
 
 Every job runs in a process of its own, as it does in a container or a function; its peak is what the kernel says of it.
 """
@@ -20,7 +20,6 @@ from tests.data import DATA
 from tilery import manifest, publishing, sizing, stages, whole, worker
 from tilery.store import open_store
 from tilery.store.port import Store
-from tilery.workloads.pointcloud.options import EVERY_PRODUCT
 
 AUTZEN = DATA / "pointcloud" / "autzen_full_m.laz"
 LIMIT_MIB = 1024
@@ -73,7 +72,8 @@ def measure(store: Store, path: Path, options: dict[str, object]) -> list[tuple[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--copies", type=int, default=5)
-    parser.add_argument("--products", nargs="*", default=list(EVERY_PRODUCT))
+    parser.add_argument("--set", type=json.loads, default={}, help="options of the runs, as JSON")
+    parser.add_argument("--lane", choices=("fargate", "lambda"), help="only the mosaic, or only the file in one worker")
     asked = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as name:
@@ -82,7 +82,9 @@ def main() -> None:
         points = write_mosaic(AUTZEN, mosaic, asked.copies)
         worst = 0.0
         for path, lane in ((mosaic, "fargate"), (AUTZEN, "lambda")):
-            rows = measure(store, path, {"lane": lane, "products": asked.products})
+            if asked.lane not in (None, lane):
+                continue
+            rows = measure(store, path, {"lane": lane, **asked.set})
             count = points if path == mosaic else points / asked.copies
             print("| worker | jobs | CPU s | peak MiB |\n|---|---|---|---|")
             for worker_name, jobs, cpu, peak in rows:

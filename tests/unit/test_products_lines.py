@@ -9,10 +9,13 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tilery.store.directory import DirectoryStore
 from tilery.workloads.pointcloud import contours, isolines
 from tilery.workloads.pointcloud.geopackage import GeoPackage, Layer
 from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud.heights import Heights, Models
 from tilery.workloads.pointcloud.isolines import Line, Weaver, blocks
+from tilery.workloads.pointcloud.layers import Layers
 from tilery.workloads.pointcloud.rasters import NODATA, Raster, Sheet
 
 
@@ -90,14 +93,20 @@ def test_smoothing_keeps_a_plane_and_what_is_unknown() -> None:
     np.testing.assert_allclose(smoothed[2:8, 2:8], plane[2:8, 2:8], atol=1e-9)
 
 
+def models(folder: Path, sheet: Sheet, **values: np.ndarray) -> Models:
+    for name, model in values.items():
+        with Raster(folder / f"{name}.tif", sheet) as raster:
+            raster.write(sheet.extent, model.astype(np.float32))
+    nothing = Layers(DirectoryStore(folder), [], sheet.extent)
+    return Models(Heights(nothing, sheet.extent, 1.0, 0), sheet, {name: folder / f"{name}.tif" for name in values})
+
+
 def test_contours_lie_where_the_model_has_their_height(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sheet = Sheet(Window(100, 200, 41, 41), 1.0, None)
-    model = np.where(cone() > 2, cone(), NODATA).astype(np.float32)
-    with Raster(tmp_path / "dtm.tif", sheet) as raster:
-        raster.write(sheet.extent, model)
-    assert contours.write(tmp_path / "one.gpkg", tmp_path / "dtm.tif", sheet, 5.0) == 3
-    monkeypatch.setattr(contours, "BLOCK", 9)
-    contours.write(tmp_path / "two.gpkg", tmp_path / "dtm.tif", sheet, 5.0)
+    with models(tmp_path, sheet, dtm=np.where(cone() > 2, cone(), NODATA)) as made:
+        assert contours.write(tmp_path / "one.gpkg", made, 5.0) == 3
+        monkeypatch.setattr(contours, "BLOCK", 9)
+        contours.write(tmp_path / "two.gpkg", made, 5.0)
     assert sorted(features(tmp_path / "one.gpkg", "contours")) == sorted(features(tmp_path / "two.gpkg", "contours"))
     for geometry, elevation, indexed in features(tmp_path / "one.gpkg", "contours"):
         line = shapely.from_wkb(geometry)

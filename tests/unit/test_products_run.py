@@ -145,9 +145,12 @@ def test_outlines_are_joined_where_blocks_meet(metres: Ended, monkeypatch: pytes
 
 def test_the_index_lists_what_is_missing(tmp_path: Path) -> None:
     sheet, grid = Sheet(Window(0, 0, 50, 20), 1.0), TileGrid(1000, 20)
-    counts = np.stack([np.full((20, 20), 3), np.ones((20, 20), int)])
-    counts[:, :5] = 0
-    tile_index.write(tmp_path / "tiles.gpkg", [(Window(0, 0, 20, 20), counts)], sheet, grid, [(1, 0)], [])
+    values = np.stack([np.full((20, 25), 3), np.ones((20, 25), int)])
+    values[:, :5], values[:, :, 20:] = 0, 0
+    counts: tile_index.Counts = {}
+    for x0, x1 in ((0, 7), (7, 25)):
+        tile_index.add(counts, Window(x0, 0, x1 - x0, 20), values[:, :, x0:x1], grid, 1000)
+    tile_index.write(tmp_path / "tiles.gpkg", counts, sheet, grid, ["x1_y0"], [])
     _, _, _, columns = pyogrio.raw.read(tmp_path / "tiles.gpkg", layer="tiles")
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
     assert rows[0] == ("x0_y0", "done", 900, 300, 3.0, 0.25)

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from PIL import Image
 
 from tilery.workloads.pointcloud import heights, relief, surface
 from tilery.workloads.pointcloud.grid import VOID, Window
@@ -106,10 +105,18 @@ def test_a_slope_towards_the_sun_is_lit_and_one_away_is_not() -> None:
     np.testing.assert_allclose(relief.hillshade(*falling_south, azimuth=180)[inner], 1.0, atol=1e-6)
 
 
-def test_the_picture_is_transparent_where_there_is_nothing(tmp_path: Path) -> None:
-    written(tmp_path / "dtm.tif", heights.in_units(filled(EXTENT, 4), 1.0), Sheet(EXTENT, 1.0))
-    relief.write_hillshade(tmp_path / "dtm.tif", tmp_path / "shade.png")
-    picture = np.asarray(Image.open(tmp_path / "shade.png"))
+def test_the_picture_is_transparent_where_there_is_nothing() -> None:
+    known = filled(EXTENT, 4) != VOID
+    heights_m = np.where(known, filled(EXTENT, 4) / 1000, np.nan).astype(np.float32)
+    picture = relief.paint(heights_m[::-1], 1.0)
     assert picture.shape == (60, 80, 4)
     assert picture[29, 40, 3] == 0
     assert picture[5, 5, 3] == 255
+
+
+def test_a_picture_in_strips_is_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    heights_m = np.random.default_rng(1).normal(500, 20, (60, 80)).astype(np.float32)
+    heights_m[20:30, 10:40] = np.nan
+    one = relief.paint(heights_m, 1.0)
+    monkeypatch.setattr(relief, "STRIP", 7)
+    assert np.array_equal(relief.paint(heights_m, 1.0), one)

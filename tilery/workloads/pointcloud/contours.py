@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import shapely
 from numpy.typing import NDArray
 
 from tilery.workloads.pointcloud.geopackage import GeoPackage, Layer, Ring
 from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud.heights import DTM, Models
 from tilery.workloads.pointcloud.isolines import Line, Weaver, blocks
-from tilery.workloads.pointcloud.rasters import NODATA, Sheet, read
+from tilery.workloads.pointcloud.rasters import NODATA
 
 BLOCK = 1024
 """Cells of the terrain model that are contoured at once."""
@@ -22,7 +22,9 @@ MOST_LEVELS = 40
 INDEX_EVERY = 5
 SMOOTHING = np.array([1, 4, 6, 4, 1]) / 16
 """A binomial filter of 5 x 5 cells: contours of single cells show the noise of the points."""
-LEAST_RING = 12.0
+MARGIN = 6
+"""Cells around a sheet in which a ring that is to be left out can lie, if it touches the sheet."""
+LEAST_RING = 2.0 * MARGIN
 """Cells around: closed lines shorter than this are bumps of single cells."""
 TOLERANCE = 0.1
 """Cells that a simplified line may leave its place."""
@@ -36,38 +38,61 @@ def interval_of(contour_m: float, relief: float, z_unit_m: float) -> float:
     return next((step for step in INTERVALS if relief <= MOST_LEVELS * step), INTERVALS[-1])
 
 
-def write(path: Path, terrain: Path, sheet: Sheet, interval: float) -> int:
-    """Write the contours of a terrain model (COG of the sheet), heights at whole multiples of `interval`; returns how many.
+def write(path: Path, models: Models, interval: float) -> int:
+    """Write the contours of the terrain of a sheet, heights at whole multiples of `interval`; returns how many.
 
     The model is smoothed over 5 x 5 cells first. Lines are simplified by up to a tenth of a cell; the bytes do not depend on
-    tiles.
+    tiles. Lines that cross the edge of the sheet end there, at the very vertex where the next sheet goes on.
     """
-    count = 0
+    count, sheet = 0, models.sheet
+    area = sheet.extent.grow(MARGIN + 1).overlap(models.heights.extent)
     with GeoPackage(path, [LAYER], sheet.crs_wkt) as package:
-        for line in lines(terrain, sheet, interval):
-            ring = in_units(line, sheet)
-            if ring is not None:
-                package.add(LAYER.name, [ring], [round(line.level * interval, 6), int(line.level % INDEX_EVERY == 0)])
-                count += 1
+        for line in lines(models, area, interval):
+            if line.closed and _length(line) < LEAST_RING:
+                continue
+            for part in within(line, sheet.extent, area):
+                if _length(part):
+                    values = [round(part.level * interval, 6), int(part.level % INDEX_EVERY == 0)]
+                    package.add(LAYER.name, [in_units(part, area, sheet.cell)], values)
+                    count += 1
     return count
 
 
-def lines(terrain: Path, sheet: Sheet, interval: float) -> Iterator[Line]:
-    """The contours in cells of the sheet, counted from its south-west cell."""
-    extent = sheet.extent
-    weaver = Weaver(extent.width, interval)
+def lines(models: Models, area: Window, interval: float) -> Iterator[Line]:
+    """The contours in an area, in its cells, counted from its south-west cell."""
+    weaver = Weaver(area.width, interval)
     margin, previous = len(SMOOTHING) // 2, 0
-    with rasterio.open(terrain) as raster:
-        for row, column, height, width in blocks(extent.height, extent.width, BLOCK):
-            if row != previous:
-                yield from weaver.finished(row)
-                previous = row
-            window = Window(extent.x0 + column, extent.y0 + row, width, height)
-            heights = read(raster, sheet, window.grow(margin)).astype(np.float64)
-            if (heights != NODATA).any():
-                smoothed = smooth(np.where(heights == NODATA, np.nan, heights))
-                weaver.add(smoothed[margin:-margin, margin:-margin], column, row)
+    for row, column, height, width in blocks(area.height, area.width, BLOCK):
+        if row != previous:
+            yield from weaver.finished(row)
+            previous = row
+        window = Window(area.x0 + column, area.y0 + row, width, height)
+        heights = models.window(DTM, window.grow(margin)).astype(np.float64)
+        if (heights != NODATA).any():
+            smoothed = smooth(np.where(heights == NODATA, np.nan, heights))
+            weaver.add(smoothed[margin:-margin, margin:-margin], column, row)
     yield from weaver.finished()
+
+
+def within(line: Line, sheet: Window, area: Window) -> Iterator[Line]:
+    """The parts of a line whose squares (between the centres of four cells) start at cells of the sheet."""
+    if sheet == area:
+        yield line
+        return
+    start = np.array([sheet.x0 - area.x0, sheet.y0 - area.y0])
+    square = np.floor((line.points[1:] + line.points[:-1]) / 2)
+    stop = start + np.array([sheet.width, sheet.height])
+    mine = np.asarray(((square >= start) & (square < stop)).all(axis=1))
+    if mine.all():
+        yield line
+        return
+    edges = np.flatnonzero(np.diff(mine, prepend=False, append=False))
+    runs = edges.reshape(-1, 2).tolist()
+    if line.closed and len(runs) > 1 and mine[0] and mine[-1]:  # the line starts in the middle of a part
+        (_, end), (begin, _) = runs.pop(0), runs.pop()
+        yield Line(line.level, np.concatenate([line.points[begin:], line.points[1 : end + 1]]), closed=False)
+    for begin, end in runs:
+        yield Line(line.level, line.points[begin : end + 1], closed=False)
 
 
 def smooth(heights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -91,13 +116,14 @@ def _filtered(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return result
 
 
-def in_units(line: Line, sheet: Sheet) -> Ring | None:
-    """The line in the unit of the CRS, simplified; None where it is too short to mean anything."""
-    steps = np.abs(np.diff(line.points, axis=0)).sum(axis=1)
-    length = float(steps.sum())
-    if length == 0 or (line.closed and length < LEAST_RING):
-        return None
+def _length(line: Line) -> float:
+    """Cells along the line, by rows and columns."""
+    return float(np.abs(np.diff(line.points, axis=0)).sum())
+
+
+def in_units(line: Line, area: Window, cell: float) -> Ring:
+    """The line in the unit of the CRS, simplified."""
     kept = shapely.get_coordinates(shapely.simplify(shapely.linestrings(line.points), TOLERANCE, preserve_topology=False))
-    corner = np.array([sheet.extent.x0 + 0.5, sheet.extent.y0 + 0.5])
-    placed: Ring = np.round((kept + corner) * sheet.cell, 3)
+    corner = np.array([area.x0 + 0.5, area.y0 + 0.5])
+    placed: Ring = np.round((kept + corner) * cell, 3)
     return placed

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tilery.workloads.pointcloud import gridding
+from tilery.workloads.pointcloud import gridding, sheets
 from tilery.workloads.pointcloud.grid import Window
 from tilery.workloads.pointcloud.layers import Layers
+from tilery.workloads.pointcloud.pixels import Canvas, step_of
 from tilery.workloads.pointcloud.rasters import NODATA, Raster, Sheet
 
 SQUARE_M = 8.0
@@ -24,81 +25,77 @@ FEW = 1.0
 """Points a square metre below which a square counts as thin."""
 
 
-def write(path: Path, tiles: Layers, sheet: Sheet) -> None:
-    """A COG of two bands (float32): points and ground points a square metre; nodata where a tile is missing."""
-    with Raster(path, sheet, bands=2, names=("points per m2", "ground points per m2")) as raster:
-        for window in sheet.blocks():
-            counts = tiles.window(gridding.COUNT, window) / sheet.cell_m2
-            raster.write(window, np.where(tiles.hole(window), NODATA, counts).astype(np.float32))
-
-
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Counts on squares of `side` cells over the extent, counted from its south-west corner."""
+    """Counts on squares of cells of the global grid; those at the edges hold fewer cells of the extent."""
 
-    sheet: Sheet
-    side: int
-    points: NDArray[np.int64]
-    ground: NDArray[np.int64]
-    hit: NDArray[np.int64]
-    """Cells that hold a point."""
+    squares: Canvas
+    """Points, ground points, and cells that hold a point."""
+    cell_m2: float
 
     @property
-    def square_m2(self) -> float:
-        return self.side**2 * self.sheet.cell_m2
-
-    @property
-    def surveyed(self) -> NDArray[np.bool_]:
-        """Squares that hold a point, and holes among them."""
-        inside: NDArray[np.bool_] = ndimage.binary_fill_holes(self.points > 0)
-        return inside
+    def side(self) -> int:
+        """Cells a side of a square."""
+        return self.squares.step
 
     @property
     def area_m2(self) -> float:
-        """The surveyed area."""
-        return float(np.count_nonzero(self.surveyed)) * self.square_m2
+        """The surveyed area: squares that hold a point, and holes among them."""
+        return self.cell_m2 * float(self._cells()[self._surveyed()].sum())
 
     @property
     def void_share(self) -> float:
         """Share of the surveyed area whose squares hold no point."""
-        return self._share(self.points == 0)
+        return self._share(self.squares.values[0] == 0)
 
     @property
     def thin_share(self) -> float:
         """Share of the surveyed area whose squares hold less than a point a square metre, none included."""
-        return self._share(self.points < FEW * self.square_m2)
+        return self._share(self.squares.values[0] < FEW * self.cell_m2 * self._cells())
 
     @property
     def blind_share(self) -> float:
         """Share of the surveyed area whose squares hold no ground point."""
-        return self._share(self.ground == 0)
+        return self._share(self.squares.values[1] == 0)
+
+    def _surveyed(self) -> NDArray[np.bool_]:
+        inside: NDArray[np.bool_] = ndimage.binary_fill_holes(self.squares.values[0] > 0)
+        return inside
+
+    def _cells(self) -> NDArray[np.int64]:
+        """Cells of the extent in each square."""
+        return np.multiply.outer(*(self._along(axis) for axis in (1, 0)))
+
+    def _along(self, axis: int) -> NDArray[np.int64]:
+        window, extent, side = self.squares.window, self.squares.extent, self.squares.step
+        first, low = ((window.x0, extent.x0), (window.y0, extent.y0))[axis]
+        edges = (first + np.arange((window.width, window.height)[axis] + 1)) * side
+        clipped: NDArray[np.int64] = np.clip(edges, low, low + (extent.width, extent.height)[axis])
+        return clipped[1:] - clipped[:-1]
 
     def _share(self, squares: NDArray[np.bool_]) -> float:
-        inside = self.surveyed
-        return float(np.count_nonzero(squares & inside)) / max(1, int(np.count_nonzero(inside)))
+        cells, inside = self._cells(), self._surveyed()
+        return float(cells[squares & inside].sum()) / max(1, int(cells[inside].sum()))
 
 
-def survey(counts: Iterable[tuple[Window, NDArray[Any]]], sheet: Sheet) -> Survey:
-    """The survey of an extent from windows of counts (2 x height x width: points, ground points)."""
-    extent = sheet.extent
-    longest = max(extent.width, extent.height)
-    side = max(1, round(SQUARE_M / sheet.resolution_m), -(-longest // MOST_SQUARES))
-    shape = -(-extent.height // side), -(-extent.width // side)
-    sums = [np.zeros(shape, np.int64) for _ in range(3)]
-    for window, values in counts:
-        part = window.overlap(extent)
-        if not part.width or not part.height:
-            continue
-        rows, columns = part.inside(window)
-        points, ground = values[0, rows, columns].astype(np.int64), values[1, rows, columns].astype(np.int64)
-        for total, cells in zip(sums, (points, ground, (points > 0).astype(np.int64)), strict=True):
-            add_to_squares(total, cells, part.x0 - extent.x0, part.y0 - extent.y0, side)
-    return Survey(sheet, side, *sums)
+def square_side(extent: Window, resolution_m: float) -> int:
+    """Cells a side of the squares of a run."""
+    return step_of(extent, MOST_SQUARES, least=round(SQUARE_M / resolution_m), most=sheets.SIDE)
 
 
-def add_to_squares(total: NDArray[Any], cells: NDArray[Any], x0: int, y0: int, side: int) -> None:
-    """Add a window of cells, which starts at this column and row of the extent, to the squares that they lie in."""
-    columns, rows = (x0 + np.arange(cells.shape[1])) // side, (y0 + np.arange(cells.shape[0])) // side
-    narrow = np.add.reduceat(cells, np.flatnonzero(np.diff(columns, prepend=-1)), axis=1)
-    small = np.add.reduceat(narrow, np.flatnonzero(np.diff(rows, prepend=-1)), axis=0)
-    total[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += small
+def count(path: Path | None, tiles: Layers, sheet: Sheet, squares: Canvas) -> Iterator[tuple[Window, NDArray[np.int64]]]:
+    """Count a sheet: onto `squares` (points, ground points, cells that hold one), and at `path`, if any, as a COG.
+
+    The COG has two bands (float32): points and ground points a square metre; nodata where a tile is missing. Yields windows and
+    their counts (2 x height x width).
+    """
+    with ExitStack() as stack:
+        names = ("points per m2", "ground points per m2")
+        raster = stack.enter_context(Raster(path, sheet, bands=2, names=names)) if path else None
+        for window in sheet.blocks():
+            counts = tiles.window(gridding.COUNT, window).astype(np.int64)
+            squares.add(window, np.concatenate([counts, counts[:1] > 0]))
+            if raster:
+                per_m2 = counts / sheet.cell_m2
+                raster.write(window, np.where(tiles.hole(window), NODATA, per_m2).astype(np.float32))
+            yield window, counts

@@ -1,4 +1,4 @@
-"""The shuffle's second half: a shard collects its labels and is written anew; the summary gathers what was learned."""
+"""The shuffle's second half: a shard collects its labels and is written anew, a sheet its layers and is drawn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from tilery.store.port import NotFound
 from tilery.workload import Item, Work
 from tilery.workloads.pointcloud import class_layer, fragments, layers
+from tilery.workloads.pointcloud.drawing import draw
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import tile_from_id
 from tilery.workloads.pointcloud.las_header import read_las
@@ -17,10 +18,11 @@ from tilery.workloads.pointcloud.tiling import CONTEXTS, shard_of
 
 
 def finish(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
-    """Finish one shard, or write down the summary."""
+    """Finish one shard or one sheet, or keep the summary."""
     if item["id"] == SUMMARY:
-        places = [_place(work, tile) for tile in item["tiles"]]
-        return {"statistics": item["statistics"], "tiles": places, "refused": item["refused"]}
+        return {"statistics": item["statistics"]}
+    if "window" in item:
+        return draw(work, item, [_place(work, tile) for tile in item["tiles"]])
     holes = work.missing.get("process", frozenset())
     present = [tile for tile in item["tiles"] if tile not in holes]
     keys = {tile: work.key("process", "labels", tile, f"{item['id']}.labels") for tile in present}

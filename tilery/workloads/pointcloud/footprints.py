@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import rasterio.features
 import shapely
+import shapely.affinity
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 from scipy import ndimage
 
-from tilery.workloads.pointcloud import gridding
+from tilery.workloads.pointcloud import gridding, sheets
 from tilery.workloads.pointcloud.geopackage import Column, GeoPackage, Layer
 from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud.heights import CHM, DTM, Models
 from tilery.workloads.pointcloud.isolines import Line, Points, Weaver, blocks
 from tilery.workloads.pointcloud.layers import Layers
-from tilery.workloads.pointcloud.rasters import NODATA, Sheet, read
+from tilery.workloads.pointcloud.rasters import NODATA, Sheet
 
 BLOCK = 1024
+AROUND_M = 150.0
+"""How far around a sheet is looked first for the rest of its buildings."""
 LEAST_M2 = 12.0
 """Smaller buildings, and smaller courtyards, are left out."""
 GAP_M = 1.0
@@ -69,41 +72,84 @@ class _Courts:
         return mine
 
 
-def write(path: Path, tiles: Layers, sheet: Sheet, canopy: Path, terrain: Path, z_unit_m: float) -> int:
-    """Write the footprints with their area, height above ground and ground height (metres); returns how many.
+def write(path: Path, models: Models, tiles: Layers) -> int:
+    """Write the footprints of a sheet with their area, height above ground and ground height (metres); returns how many.
 
-    `canopy` and `terrain` are models of the sheet. Heights are null where the terrain below is not known.
+    A building belongs to the sheet that holds its southernmost corner, and is drawn there in full. Heights are null where the
+    terrain below is not known.
     """
-    count = 0
-    metres = sheet.cell * sheet.unit_m
-    with GeoPackage(path, [LAYER], sheet.crs_wkt) as package, rasterio.open(canopy) as chm, rasterio.open(terrain) as dtm:
-        for outline in outlines(tiles, sheet):
-            shape, is_squared = squared(outline, max(TOLERANCE_M / metres, 0.75))
+    count, sheet = 0, models.sheet
+    metres, corner = sheet.cell * sheet.unit_m, np.array([sheet.extent.x0, sheet.extent.y0])
+    with GeoPackage(path, [LAYER], sheet.crs_wkt) as package:
+        for outline in of_sheet(tiles, sheet, models.heights.extent):
+            west, south = outline.bounds[:2]
+            # From a corner of its own: the same in whichever sheet.
+            shape, is_squared = squared(shapely.affinity.translate(outline, -west, -south), max(TOLERANCE_M / metres, 0.75))
             area_m2 = float(shape.area) * metres**2
             if area_m2 < LEAST_M2:
                 continue
-            heights = _heights(outline, sheet, chm, dtm, z_unit_m)
-            rings = [np.round((shapely.get_coordinates(ring) + _corner(sheet)) * sheet.cell, 3) for ring in rings_of(shape)]
+            heights = _heights(outline, models)
+            place = corner + np.array([west, south])
+            rings = [np.round((shapely.get_coordinates(ring) + place) * sheet.cell, 3) for ring in rings_of(shape)]
             package.add(LAYER.name, rings, [round(area_m2, 2), *heights, int(is_squared)])
             count += 1
     return count
+
+
+def of_sheet(tiles: Layers, sheet: Sheet, extent: Window) -> Iterator[Any]:
+    """The outlines of the buildings of a sheet, in cells from its south-west corner; `extent`: all cells of the run.
+
+    They are drawn with what lies around the sheet, and those that reach beyond it once more with more around.
+    """
+    metres = sheet.cell * sheet.unit_m
+    around, most = round(AROUND_M / metres), round(sheets.AROUND_M / metres)
+    least = LEAST_M2 / sheet.cell_m2
+    before: Window | None = None
+    while True:
+        area = sheet.extent.grow(around).overlap(extent)
+        is_last, again = around >= most, False
+        for outline in outlines(tiles, area, extent, max(1, round(GAP_M / sheet.resolution_m)), least):
+            placed = shapely.affinity.translate(outline, area.x0 - sheet.extent.x0, area.y0 - sheet.extent.y0)
+            box = _cells(placed, sheet)
+            part = box.overlap(sheet.extent)
+            if not part.width or not part.height or (before is not None and _inside(box, before, extent)):
+                continue
+            if not is_last and not _inside(box, area, extent):
+                again = True
+            elif _starts_in(placed, sheet):
+                yield placed
+        if not again:
+            return
+        before, around = area, min(4 * around, most)
+
+
+def _cells(outline: Any, sheet: Sheet) -> Window:
+    """The cells that an outline spans."""
+    west, south, east, north = (round(edge) for edge in outline.bounds)
+    return Window(sheet.extent.x0 + west, sheet.extent.y0 + south, east - west, north - south)
+
+
+def _inside(box: Window, area: Window, extent: Window) -> bool:
+    """Whether what spans this box ends before the area does, or where the whole extent ends."""
+    wide = box.grow(1).overlap(extent)
+    return wide.overlap(area) == wide
+
+
+def _starts_in(outline: Any, sheet: Sheet) -> bool:
+    """Whether the southernmost, then westernmost vertex of an outline lies in the sheet."""
+    x, y = min(shapely.get_coordinates(outline.exterior).tolist(), key=lambda vertex: (vertex[1], vertex[0]))
+    return bool(0 <= x < sheet.extent.width and 0 <= y < sheet.extent.height)
 
 
 def rings_of(shape: Any) -> list[Any]:
     return [shape.exterior, *shape.interiors]
 
 
-def _corner(sheet: Sheet) -> NDArray[np.float64]:
-    """What turns places among the cells (0, 0: the centre of the cell beside the extent's corner) into cells of the grid."""
-    return np.array([sheet.extent.x0 - 0.5, sheet.extent.y0 - 0.5])
-
-
-def outlines(tiles: Layers, sheet: Sheet) -> Iterator[Any]:
-    """Polygons (shapely) along the edges of building cells, in cells of the extent grown by one, by their northern ends."""
-    box = sheet.extent.grow(1)
+def outlines(tiles: Layers, area: Window, extent: Window, reach: int, least: float) -> Iterator[Any]:
+    """Polygons (shapely) along the edges of building cells of an area, in cells from its south-west corner, by their northern
+    ends. Gaps up to twice `reach` cells are closed; what has less than `least` cells is left out."""
+    box = area.grow(1)
     weaver, courts = Weaver(box.width, 1.0), _Courts()
-    least = LEAST_M2 / sheet.cell_m2
-    reach = max(1, round(GAP_M / sheet.resolution_m))
     previous = 0
     for row, column, height, width in blocks(box.height, box.width, BLOCK):
         if row != previous:
@@ -113,10 +159,9 @@ def outlines(tiles: Layers, sheet: Sheet) -> Iterator[Any]:
         wide = window.grow(4 * reach)
         mask = tiles.window(gridding.BUILDING, wide) > 0
         if mask.any():
-            inside = (wide.overlap(sheet.extent)).inside(wide)
-            allowed = np.zeros(mask.shape, bool)
-            allowed[inside] = True
-            solid = (closed(mask, reach) & allowed)[window.inside(wide)]
+            solid = np.zeros(window.shape, bool)
+            part = window.overlap(area)
+            solid[part.inside(window)] = closed(mask, reach)[part.inside(wide)]
             weaver.add(solid + 0.5, column, row)
     yield from _polygons(list(weaver.finished()), courts, least)
 
@@ -133,7 +178,7 @@ def closed(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
 
 def _polygons(lines: list[Line], courts: _Courts, least: float) -> Iterator[Any]:
     """Closed lines as polygons with their holes; the smaller first, so that a hole goes to the closest outline around it."""
-    rings = [(_area(line.points), line.points) for line in lines if line.closed]
+    rings = [(_area(line.points), line.points - 0.5) for line in lines if line.closed]  # (0, 0) is the corner, not a centre
     courts.waiting += [ring for area, ring in rings if area <= -least]
     for area, ring in sorted(rings, key=lambda one: (one[0], one[1][0, 1], one[1][0, 0])):
         if area >= least:
@@ -237,17 +282,13 @@ class _Edge:
         return np.asarray(free.start + share * run)
 
 
-def _heights(outline: Any, sheet: Sheet, chm: Any, dtm: Any, z_unit_m: float) -> list[float | None]:
+def _heights(outline: Any, models: Models) -> list[float | None]:
     """Height above ground of nine tenths of the cells, of the highest, and the lowest ground (m) of the building's cells."""
-    x0, y0, x1, y1 = outline.bounds
-    column, row = math.floor(x0), math.floor(y0)
-    window = Window(
-        sheet.extent.x0 - 1 + column, sheet.extent.y0 - 1 + row, math.ceil(x1) - column + 1, math.ceil(y1) - row + 1
-    )
-    transform = Affine.translation(column - 0.5, row - 0.5)
-    cells = rasterio.features.geometry_mask([outline], window.shape, transform, invert=True)
-    above, ground = (read(raster, sheet, window)[cells] for raster in (chm, dtm))
-    above, ground = above[above != NODATA] * z_unit_m, ground[ground != NODATA] * z_unit_m
+    window = _cells(outline, models.sheet)
+    west, south = (round(edge) for edge in outline.bounds[:2])
+    cells = rasterio.features.geometry_mask([outline], window.shape, Affine.translation(west, south), invert=True)
+    above, ground = (models.window(name, window)[cells] for name in (CHM, DTM))
+    above, ground = (heights[heights != NODATA] * models.heights.z_unit_m for heights in (above, ground))
     if not len(above):
         return [None, None, None]
     return [round(float(value), 2) for value in (np.quantile(above, ROOF_SHARE), above.max(), ground.min())]

@@ -37,6 +37,7 @@ from tilery.workloads.pointcloud.gridding import (
     of_points,
 )
 from tilery.workloads.pointcloud.options import PointCloudOptions
+from tilery.workloads.pointcloud.rasters import Sheet
 
 NEEDED_BY = {
     GROUND: {"dtm", "hillshade", "chm", "contours", "footprints", "report"},
@@ -170,6 +171,10 @@ class Layers:
             if part.width and part.height:
                 values[(..., *part.inside(window))] = self.read(name, number)[(..., *part.inside(self.windows[number]))]
         return values
+
+    def blocks(self, sheet: Sheet, around: int = 0) -> Iterator[Window]:
+        """The blocks of a sheet that have a tile within so many cells: nothing is known in others."""
+        return (window for window in sheet.blocks() if self._near.touching(window.grow(around)))
 
     def hole(self, window: Window) -> NDArray[np.bool_]:
         """Which cells of a window lie in a missing tile."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tilery.workload import Done, Item, Work
+from tilery.workloads.pointcloud import sheets
 from tilery.workloads.pointcloud.options import PointCloudOptions
 
 TOLD_IN = 1000
 """The number of returns says something where at least one point in so many is of a pulse of several."""
 SUMMARY = "summary"
-"""The finish item that gathers what the run learned, beside one item a shard."""
+"""The finish item that keeps what the run learned, beside one item a shard and one a sheet."""
 
 
 def tiles(shards: list[Done]) -> list[Item]:
@@ -31,12 +32,13 @@ def tiles(shards: list[Done]) -> list[Item]:
 
 
 def finishes(work: Work[PointCloudOptions], merged: list[Done]) -> list[Item]:
-    """One item a shard, with the tiles that labelled its points, and the summary."""
-    result = merged[-1].value if merged else {"statistics": {}, "refused": {}}
-    refused = result["refused"]
+    """One item a shard, with the tiles that labelled its points; one a sheet; and the summary."""
+    root = merged[-1].value
+    refused = root["refused"]
     shards = []
     for done in work.finished("tile") if "classified" in work.options.products else []:
         mine = sorted(tile for tile, (core, _) in done.value["tiles"].items() if core)
         shards.append({**done.item, "tiles": mine, "refused": {tile: refused[tile] for tile in mine if tile in refused}})
     tiles = [str(done.item["id"]) for done in work.finished("process")]
-    return [*shards, {"id": SUMMARY, "work": 1, "tiles": tiles, **result}]
+    made = sheets.items(root, tiles, work.options.products)
+    return [*shards, *made, {"id": SUMMARY, "work": 1, "statistics": root["statistics"]}]

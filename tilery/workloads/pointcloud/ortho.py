@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tilery.workloads.pointcloud import gridding
 from tilery.workloads.pointcloud.layers import Layers
+from tilery.workloads.pointcloud.pixels import Canvas
 from tilery.workloads.pointcloud.rasters import Raster, Sheet
 
 VOID = 0
@@ -39,21 +41,21 @@ class Scale:
         return shown
 
 
-def write(path: Path, tiles: Layers, sheet: Sheet, coloured: bool) -> bool:
-    """Write the view as a COG of three bands (colour) or one (intensity); false if all is black.
+def write(path: Path, tiles: Layers, sheet: Sheet, name: str, scale: Scale, small: Canvas) -> bool:
+    """Write the view of a sheet from the layer of this name (`COLOUR` or `INTENSITY`), as a COG of three bands or one.
 
-    The scale is one for the whole run, whatever its tiles: colours span 0 to 255 where none is larger, else 0 to 65535;
-    intensities span the 1st to the 99th percentile of the cells. Cells without points show the nearest within three.
+    The scale is one for the whole run, whatever its tiles and sheets. Cells without points show the nearest within three.
+    Returns whether there is anything to see.
     """
-    name = gridding.COLOUR if coloured else gridding.INTENSITY
-    scale = _scale(tiles, name)
-    if scale is None:
-        return False
-    with Raster(path, sheet, "uint8", 3 if coloured else 1, VOID) as raster:
-        for window in sheet.blocks():
+    shows = False
+    with Raster(path, sheet, "uint8", 3 if name == gridding.COLOUR else 1, VOID) as raster:
+        for window in tiles.blocks(sheet, NEAR):
             seen = filled(tiles.window(name, window.grow(NEAR)), NEAR)
-            raster.write(window, scale.apply(np.where(tiles.hole(window), np.uint16(VOID), seen)))
-    return True
+            shown = scale.apply(np.where(tiles.hole(window), np.uint16(VOID), seen))
+            raster.write(window, shown)
+            small.mean(window, shown, VOID)
+            shows = shows or bool((shown != VOID).any())
+    return shows
 
 
 def filled(wide: NDArray[np.uint16], reach: int) -> NDArray[np.uint16]:
@@ -76,16 +78,19 @@ def filled(wide: NDArray[np.uint16], reach: int) -> NDArray[np.uint16]:
     return inner if wide.ndim == 3 else inner[0]
 
 
-def _scale(tiles: Layers, name: str) -> Scale | None:
-    """The scale of all tiles, from how often each value occurs; None if there is nothing but black."""
+def levels(layers: Iterable[NDArray[np.uint16]]) -> NDArray[np.int64]:
+    """How often each value occurs (65,536 of them)."""
     counts = np.zeros(1 << 16, np.int64)
-    for _, values in tiles.each(name):
+    for values in layers:
         counts += np.bincount(values.ravel(), minlength=1 << 16)
-    return scale_of(counts, stretch=name == gridding.INTENSITY)
+    return counts
 
 
 def scale_of(counts: NDArray[Any], stretch: bool) -> Scale | None:
-    """The scale from how often each stored value occurs (int64, 65,536 of them)."""
+    """The scale from how often each stored value occurs (int64, 65,536 of them); None where all is black.
+
+    Colours span 0 to 255 where none is larger, else 0 to 65535; with `stretch` (intensities), the 1st to the 99th percentile.
+    """
     seen = counts[1:]
     if not seen[1:].any():
         return None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio.enums import Resampling
 from scipy import ndimage
 
-from tilery.workloads.pointcloud.density import add_to_squares
+from tilery.workloads.pointcloud import gridding
 from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud.layers import Layers
+from tilery.workloads.pointcloud.pixels import Canvas, pixels
+from tilery.workloads.pointcloud.rasters import Sheet
 from tilery.workloads.pointcloud.relief import PNG_LEVEL
 
 LONGEST = 800
@@ -23,36 +22,47 @@ NEAR = 3
 """Pixels within which one without points takes the class of the nearest one with some."""
 
 
-class ClassPicture:
-    """Votes of the cells for the class of each pixel. Pixels are `side` cells wide, counted from the extent's corner."""
+class Votes:
+    """Votes of the cells of a sheet for the class of each pixel."""
 
-    def __init__(self, extent: Window, longest: int = LONGEST) -> None:
-        self.extent = extent
-        self.side = -(-max(extent.width, extent.height) // longest)
-        self._shape = -(-extent.height // self.side), -(-extent.width // self.side)
-        self._votes: dict[int, NDArray[np.int32]] = {}
+    def __init__(self, extent: Window, step: int) -> None:
+        self._extent, self._step = extent, step
+        self._votes: dict[int, Canvas] = {}
 
     def add(self, window: Window, classes: NDArray[np.uint8]) -> None:
-        """Count the classes (0: none) of a window of cells."""
-        part = window.overlap(self.extent)
-        if not part.width or not part.height:
-            return
-        seen = classes[part.inside(window)]
-        for label in np.unique(seen).tolist():
-            votes = self._votes.setdefault(label, np.zeros(self._shape, np.int32))
+        """Count the classes (0: none) of a window of cells of the sheet."""
+        for label in np.unique(classes).tolist():
             if label:
-                x0, y0 = part.x0 - self.extent.x0, part.y0 - self.extent.y0
-                add_to_squares(votes, (seen == label).astype(np.int32), x0, y0, self.side)
+                votes = self._votes.setdefault(label, Canvas.blank(self._extent, self._step, np.int32))
+                votes.add(window, (classes == label).astype(np.int32))
 
     def classes(self) -> NDArray[np.uint8]:
-        """The class of each pixel (row 0 in the north), 0 where nothing is near."""
-        best, most = np.zeros(self._shape, np.uint8), np.zeros(self._shape, np.int32)
+        """The class of each pixel (row 0 in the south), 0 where there is none; the lowest of those with most votes."""
+        shape = pixels(self._extent, self._step).shape
+        best, most = np.zeros(shape, np.uint8), np.zeros(shape, np.int32)
         for label in sorted(self._votes):
-            votes = self._votes[label]
+            votes = self._votes[label].values
             better = votes > most
             best[better], most[better] = label, votes[better]
-        gap, nearest = ndimage.distance_transform_edt(best == 0, return_indices=True)
-        return np.where(gap <= NEAR, best[tuple(nearest)], 0).astype(np.uint8)[::-1]
+        return best
+
+
+def vote(tiles: Layers, sheet: Sheet, step: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The classes of the pixels of a sheet in the input, and in the result, from the layer `classes`."""
+    before, after = Votes(sheet.extent, step), Votes(sheet.extent, step)
+    for window in tiles.blocks(sheet):
+        now, was, _ = tiles.window(gridding.CLASSES, window)
+        after.add(window, now)
+        # Where there is a point (the result is never 0 there), an input that says nothing is shown as unclassified.
+        before.add(window, np.where(now > 0, np.maximum(was, 1), 0).astype(np.uint8))
+    return before.classes(), after.classes()
+
+
+def near(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Classes (0: none) with small gaps closed: the class of the nearest pixel within `NEAR`."""
+    gap, nearest = ndimage.distance_transform_edt(classes == 0, return_indices=True)
+    closed: NDArray[np.uint8] = np.where(gap <= NEAR, classes[tuple(nearest)], 0).astype(np.uint8)
+    return closed
 
 
 def paint(classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade: NDArray[np.float32] | None) -> bytes:
@@ -69,14 +79,21 @@ def paint(classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade
     return png(np.concatenate([np.clip(picture, 0, 255), alpha], axis=-1).astype(np.uint8))
 
 
-def of_view(path: Path, longest: int = LONGEST) -> bytes:
-    """A PNG of a view (one band or three of 8 bits), transparent where it has no data."""
-    with rasterio.open(path) as raster:
-        shrink = max(1.0, max(raster.width, raster.height) / longest)
-        shape = (max(1, round(raster.height / shrink)), max(1, round(raster.width / shrink)))
-        bands = raster.read(out_shape=(raster.count, *shape), resampling=Resampling.average)
-    bands = np.broadcast_to(bands, (3, *shape))
-    return png(np.concatenate([bands, np.where(bands.max(axis=0) > 0, 255, 0)[None].astype(np.uint8)]).transpose(1, 2, 0))
+def shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """RGBA pixels with at most `longest` a side."""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= longest:
+        return pixels
+    share = longest / max(height, width)
+    size = max(1, round(width * share)), max(1, round(height * share))
+    return np.asarray(Image.fromarray(pixels, "RGBA").resize(size, Image.Resampling.BOX, reducing_gap=2.0))
+
+
+def of_view(bands: NDArray[np.uint8]) -> bytes:
+    """A PNG of a view (bands of 8 bits: one or three; row 0 in the north), transparent where it shows nothing."""
+    shown = np.broadcast_to(bands, (3, *bands.shape[-2:]))
+    alpha = np.where(shown.max(axis=0) > 0, 255, 0)[None].astype(np.uint8)
+    return png(shrunk(np.ascontiguousarray(np.concatenate([shown, alpha]).transpose(1, 2, 0)), LONGEST))
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -84,13 +101,3 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=PNG_LEVEL)
     return buffer.getvalue()
-
-
-def of_layers(extent: Window, layers: Iterable[tuple[Window, NDArray[np.uint8]]]) -> tuple[ClassPicture, ClassPicture]:
-    """The pictures of the input's classes and of the result's, from the layers `classes`."""
-    before, after = ClassPicture(extent), ClassPicture(extent)
-    for window, values in layers:
-        after.add(window, values[0])
-        # Where there is a point (the result is never 0 there), an input that says nothing is shown as unclassified.
-        before.add(window, np.where(values[0] > 0, np.maximum(values[1], 1), 0).astype(np.uint8))
-    return before, after

@@ -1,4 +1,8 @@
-"""What a point cloud run publishes: classified files stitched from their shards, and whatever products were asked for."""
+"""What a point cloud run publishes: files stitched from their shards, the products of its sheets, and what tells of them all.
+
+Nothing here grows with the points or the pixels of a run: files and rasters are put in their places by the store, and pictures
+are made from few pixels (drawing.py).
+"""
 
 from __future__ import annotations
 
@@ -9,43 +13,32 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tilery.report import Picture
 from tilery.run import Product, Source
+from tilery.store.port import Span
 from tilery.workload import Publication, Published
-from tilery.workloads.pointcloud import (
-    contours,
-    density,
-    footprints,
-    gridding,
-    heights,
-    ortho,
-    pictures,
-    relief,
-    stac,
-    tile_index,
-)
+from tilery.workloads.pointcloud import density, drawing, pictures, relief, sheets, stac, tile_index, vrt
 from tilery.workloads.pointcloud.density import Survey
+from tilery.workloads.pointcloud.drawing import AFTER, BEFORE, SQUARES, VIEW
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import TileIndex, Window, tile_from_id
-from tilery.workloads.pointcloud.heights import CHM, DSM, DTM, Models
+from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud.heights import DSM, DTM
 from tilery.workloads.pointcloud.las_header import LasFile, read_las
-from tilery.workloads.pointcloud.layers import Layers
 from tilery.workloads.pointcloud.lists import SUMMARY
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.page import CLASSES, OTHER_COLOUR, Seen, page
-from tilery.workloads.pointcloud.rasters import Sheet
+from tilery.workloads.pointcloud.pixels import Canvas, joined
+from tilery.workloads.pointcloud.rasters import NODATA, Sheet
 from tilery.workloads.pointcloud.stitch import ShardOutput, segments_of
-from tilery.workloads.pointcloud.surface import fill_cells, in_cells
 from tilery.workloads.pointcloud.verify import check_stitched
 
 WRITERS = 8
 """Files that are stitched at once; on S3 their bytes are copied by S3."""
-PICTURE_PIXELS = 1000
+RELIEF_PIXELS = 1000
 """Longest side of the relief inside the report."""
-SHADE_PIXELS = 800
-MOST_CELLS = 4_000_000_000
-"""Cells of the largest raster. Stray points, kilometres off, would ask for more."""
-DRAWN = frozenset({"dtm", "dsm", "chm", "hillshade", "ortho", "density", "contours", "footprints"})
 VOID_SHARE = 0.01
 """Share of the area without points, or with too few, from which the report warns."""
 
@@ -53,15 +46,18 @@ VOID_SHARE = 0.01
 def publish(publication: Publication[PointCloudOptions]) -> Published:
     """Write all products that were asked for below the run's results folder."""
     done = {done.item["id"]: done.value for done in publication.done["finish"]}
-    summary = done.pop(SUMMARY)
-    making = _Making(publication, summary)
-    counts: dict[str, Any] = {"classes": summary["statistics"]["classes"]}
+    statistics = done.pop(SUMMARY)["statistics"]
+    drawn = {name: value for name, value in done.items() if "products" in value}
+    shards = [value for name, value in done.items() if name not in drawn]
+    making = _Making(publication, statistics, drawn)
+    counts: dict[str, Any] = {"classes": statistics["classes"]}
     if "classified" in making.asked:
-        making.classified(list(done.values()))
-        counts["verified"] = sum(shard["verified"] for shard in done.values())
-    making.models()
-    making.views()
-    making.shapes()
+        making.classified(shards)
+        counts["verified"] = sum(shard["verified"] for shard in shards)
+    making.warn()
+    making.drawn()
+    making.hillshade()
+    making.tile_index()
     making.catalogue()
     making.report()
     return Published(making.products, counts, making.warnings)
@@ -69,70 +65,46 @@ def publish(publication: Publication[PointCloudOptions]) -> Published:
 
 @dataclass
 class _Making:
-    """The products of one run while they are made. Each step makes those of its kind that were asked for."""
+    """The products of one run while they are put together. Each step makes those of its kind that were asked for."""
 
     publication: Publication[PointCloudOptions]
-    summary: dict[str, Any]
+    statistics: dict[str, Any]
+    sheets: dict[str, dict[str, Any]]
+    """Name of a sheet -> what drawing it returned."""
     products: list[Product] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    files: dict[str, Path] = field(default_factory=dict)
-    """Models of height, asked for or not, that others are made from."""
+    by_sheet: dict[str, list[Product]] = field(default_factory=dict)
 
     @cached_property
     def asked(self) -> frozenset[str]:
         """What was asked for, less what is too large to be drawn."""
-        asked, extent = frozenset(self.publication.work.options.products), self.sheet.extent
-        cells = extent.width * extent.height
-        if self.is_drawable or not asked & DRAWN:
-            return asked
-        side_km = [side * self.sheet.resolution_m / 1000 for side in (extent.width, extent.height)]
-        self.warnings.append(
-            f"the points spread over {side_km[0]:,.0f} x {side_km[1]:,.0f} km, {cells:,} cells: no raster and nothing that is "
-            f"made from one. Take stray points out, drop parts of the area apart, or set resolution_m above "
-            f"{self.sheet.resolution_m * (cells / MOST_CELLS) ** 0.5:,.1f}"
-        )
-        return asked - DRAWN
-
-    @property
-    def is_drawable(self) -> bool:
-        return self.sheet.extent.width * self.sheet.extent.height <= MOST_CELLS
+        asked = frozenset(self.publication.work.options.products)
+        return asked if self.is_drawable else asked - sheets.DRAWN
 
     @cached_property
     def frame(self) -> Frame:
         return Frame.of(self.publication.work.run, self.publication.work.options)
 
     @cached_property
-    def statistics(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.summary["statistics"]
-        return found
-
-    @cached_property
-    def tiles(self) -> Layers:
-        holes = [in_cells(self.frame.grid, tile, self.frame.resolution_mm) for tile in self.missing]
-        tiles, refused = self.summary["tiles"], self.summary.get("refused")
-        return Layers(self.publication.work.store, tiles, self.sheet.extent, refused, holes)
-
-    @cached_property
-    def missing(self) -> list[TileIndex]:
-        return [tile_from_id(name) for name in self.publication.missing.get("process", [])]
-
-    @cached_property
-    def sheet(self) -> Sheet:
+    def area(self) -> Sheet:
+        """All cells of the run as one."""
         work = self.publication.work
-        extent = _extent(self.statistics, self.frame.resolution_mm)
+        extent = Window(*sheets.extent_of(self.statistics, self.frame.resolution_mm))
         return Sheet(extent, work.options.resolution_m, work.run.facts["crs"], self.frame.unit_m)
 
-    @cached_property
-    def has_ground(self) -> bool:
-        return bool(self.statistics["classes"].get("2"))
+    @property
+    def is_drawable(self) -> bool:
+        return sheets.is_drawable(sheets.extent_of(self.statistics, self.frame.resolution_mm))
 
-    @cached_property
-    def has_buildings(self) -> bool:
-        return bool(self.statistics["classes"].get(str(gridding.BUILDING_CLASS)))
+    @property
+    def z_factor(self) -> float:
+        return self.frame.z_unit_m / self.frame.unit_m
 
     @cached_property
     def survey(self) -> Survey:
-        return density.survey(self.tiles.each(gridding.COUNT), self.sheet)
+        squares = self.small(SQUARES)
+        assert squares is not None
+        return Survey(squares, self.area.cell_m2)
 
     @cached_property
     def las_files(self) -> list[LasFile]:
@@ -146,6 +118,20 @@ class _Making:
     def upload(self, kind: str, name: str) -> None:
         self.products.append(self.publication.upload(kind, self.path(name)))
 
+    def sheet(self, name: str) -> Sheet:
+        """The cells of a sheet."""
+        area = self.area
+        return Sheet(Window(*self.sheets[name]["window"]), area.resolution_m, area.crs_wkt, area.unit_m)
+
+    def small(self, name: str) -> Canvas | None:
+        """What there is of all sheets on few pixels; None where there is none."""
+        store = self.publication.work.store
+        having = [sheet for sheet in self.sheets.values() if name in sheet["small"]]
+        parts = ((Window(*sheet["window"]), store.get(sheet["small"][name])) for sheet in having)
+        step = drawing.step_for(name, self.area.extent, self.area.resolution_m)
+        nothing = NODATA if name in (DTM, DSM) else 0
+        return joined(parts, self.area.extent, step, nothing)
+
     def classified(self, shards: list[dict[str, Any]]) -> None:
         by_file: dict[int, list[ShardOutput]] = {}
         for shard in shards:
@@ -154,60 +140,80 @@ class _Making:
         with ThreadPoolExecutor(WRITERS) as pool:
             self.products += pool.map(lambda number: _stitched(self.publication, number, by_file[number]), sorted(by_file))
 
-    def models(self) -> None:
-        """dtm, dsm, chm and hillshade; and the models that other products need, which are not published."""
-        shown = {"report"} if self.is_drawable else set()
-        need = {DTM: {"dtm", "hillshade", "contours", "footprints"} | shown, DSM: {"dsm"}, CHM: {"chm", "footprints"}}
-        names = {name for name, users in need.items() if users & self.asked and (name == DSM or self.has_ground)}
-        if not self.has_ground and self.asked & need[DTM] | self.asked & need[CHM]:
+    def warn(self) -> None:
+        """Say why something that was asked for is not there."""
+        asked, extent, classes = self.asked, self.area.extent, self.statistics["classes"]
+        if not self.is_drawable and sheets.DRAWN & set(self.publication.work.options.products):
+            cells = extent.width * extent.height
+            side_km = [side * self.area.resolution_m / 1000 for side in (extent.width, extent.height)]
+            self.warnings.append(
+                f"the points spread over {side_km[0]:,.0f} x {side_km[1]:,.0f} km, {cells:,} cells: no raster and nothing that "
+                f"is made from one. Take stray points out, drop parts of the area apart, or set resolution_m above "
+                f"{self.area.resolution_m * (cells / sheets.MOST_CELLS) ** 0.5:,.1f}"
+            )
+        if not classes.get("2") and asked & {"dtm", "hillshade", "chm", "contours", "footprints", "report"}:
             self.warnings.append("no ground point was found, so there is no terrain model and nothing that is made from it")
-        if not names:
+        if "ortho" in asked and not any("ortho" in sheet["products"] for sheet in self.sheets.values()):
+            self.warnings.append("colours or intensities of all points are 0, so there is no view from above")
+
+    def drawn(self) -> None:
+        """Put the products of the sheets in their places; where there are several, a mosaic of each raster before them."""
+        for kind in self.publication.work.options.products:
+            having = [name for name in sorted(self.sheets) if kind in self.sheets[name]["products"]]
+            with ThreadPoolExecutor(WRITERS) as pool:
+                placed = list(pool.map(lambda name: self._placed(kind, name), having))  # noqa: B023
+            if placed and having != [sheets.ONLY] and placed[0].path.endswith(".tif"):
+                parts = [(product.path, self.sheet(name)) for name, product in zip(having, placed, strict=True)]
+                mosaic = vrt.mosaic(self.area, self._look(kind), parts)
+                self.products.append(self.publication.put(kind, f"{kind}.vrt", mosaic))
+            self.products += placed
+            for name, product in zip(having, placed, strict=True):
+                self.by_sheet.setdefault(name, []).append(product)
+
+    def _placed(self, kind: str, name: str) -> Product:
+        made = self.sheets[name]["products"][kind]
+        path = sheets.path(kind, name, made["suffix"])
+        self.publication.work.store.compose(self.publication.key(path), [Span(made["key"], 0, made["size"])])
+        return self.publication.product(kind, path)
+
+    def _look(self, kind: str) -> vrt.Look:
+        if kind == "ortho":
+            return vrt.COLOUR if self.publication.work.run.facts["coloured"] else vrt.GREY
+        return vrt.DENSITY if kind == "density" else vrt.HEIGHTS
+
+    @cached_property
+    def heights(self) -> dict[str, Canvas]:
+        """Terrain and surface on few pixels, as far as they were made."""
+        made = {name: self.small(name) for name in (DTM, DSM)}
+        return {name: canvas for name, canvas in made.items() if canvas is not None}
+
+    def _lit(self, name: str) -> tuple[NDArray[np.float32], float]:
+        """Heights (NaN is void, row 0 in the north) and the side of a pixel in the unit of the CRS."""
+        canvas = self.heights[name]
+        return np.where(canvas.values == NODATA, np.nan, canvas.values)[::-1], canvas.step * self.area.cell
+
+    @cached_property
+    def relief(self) -> NDArray[np.uint8] | None:
+        return relief.paint(*self._lit(DTM), self.z_factor) if DTM in self.heights else None
+
+    def hillshade(self) -> None:
+        if "hillshade" in self.asked and self.relief is not None:
+            self.products.append(self.publication.put("hillshade", "hillshade.png", pictures.png(self.relief)))
+
+    def tile_index(self) -> None:
+        """tiles."""
+        if "tiles" not in self.asked:
             return
-        options, scratch = self.publication.work.options, self.publication.work.scratch
-        reach = fill_cells(options.resolution_m, options.fill_m)
-        found: Models = heights.write(scratch, self.tiles, self.sheet, self.frame.z_unit_m, reach, names)
-        self.files = found.files
-        for name in (DTM, DSM, CHM):
-            if name in self.asked and name in self.files:
-                self.upload(name, f"{name}.tif")
-        if "hillshade" in self.asked and DTM in self.files:
-            relief.write_hillshade(self.files[DTM], self.path("hillshade.png"), self.z_factor)
-            self.upload("hillshade", "hillshade.png")
+        paths = {product.source: product.path for product in self.products if product.kind == "classified"}
+        files = [(file, paths.get(file.name, "")) for file in self.las_files]
+        counts = tile_index.merged(sheet["tiles"] for sheet in self.sheets.values())
+        missing = self.publication.missing.get("process", [])
+        listed = [(name, self.sheet(name).extent, self._paths(name)) for name in sorted(self.sheets) if name != sheets.ONLY]
+        tile_index.write(self.path("tiles.gpkg"), counts, self.area, self.frame.grid, missing, files, listed)
+        self.upload("tiles", "tiles.gpkg")
 
-    @property
-    def z_factor(self) -> float:
-        return self.frame.z_unit_m / self.frame.unit_m
-
-    def views(self) -> None:
-        """ortho and density."""
-        if "ortho" in self.asked:
-            coloured = bool(self.publication.work.run.facts["coloured"])
-            if ortho.write(self.path("ortho.tif"), self.tiles, self.sheet, coloured):
-                self.upload("ortho", "ortho.tif")
-            else:
-                self.warnings.append("colours or intensities of all points are 0, so there is no view from above")
-        if "density" in self.asked:
-            density.write(self.path("density.tif"), self.tiles, self.sheet)
-            self.upload("density", "density.tif")
-
-    def shapes(self) -> None:
-        """contours, footprints and tiles."""
-        work = self.publication.work
-        if "contours" in self.asked and DTM in self.files:
-            low, high = (height / 1000 / self.frame.z_unit_m for height in self.statistics["ground_mm"])
-            step = contours.interval_of(work.options.contour_m, high - low, self.frame.z_unit_m)
-            contours.write(self.path("contours.gpkg"), self.files[DTM], self.sheet, step)
-            self.upload("contours", "contours.gpkg")
-        if "footprints" in self.asked and CHM in self.files and self.has_buildings:
-            made = (self.files[CHM], self.files[DTM], self.frame.z_unit_m)
-            footprints.write(self.path("footprints.gpkg"), self.tiles, self.sheet, *made)
-            self.upload("footprints", "footprints.gpkg")
-        if "tiles" in self.asked:
-            paths = {product.source: product.path for product in self.products if product.kind == "classified"}
-            files = [(file, paths.get(file.name, "")) for file in self.las_files]
-            counts = self.tiles.each(gridding.COUNT)
-            tile_index.write(self.path("tiles.gpkg"), counts, self.sheet, self.frame.grid, self.missing, files)
-            self.upload("tiles", "tiles.gpkg")
+    def _paths(self, name: str) -> str:
+        return " ".join(product.path for product in self.by_sheet.get(name, ()))
 
     def catalogue(self) -> None:
         """stac."""
@@ -215,16 +221,18 @@ class _Making:
             return
         run = self.publication.work.run
         by_name = {product.source: product for product in self.products if product.kind == "classified"}
-        described = [stac.Described(file, by_name[file.name]) for file in self.las_files if file.name in by_name]
-        others = [product for product in self.products if product.kind != "classified"]
-        documents = stac.documents(run.dataset, described, others, self.sheet.crs_wkt, run.received, self.frame.unit_m)
+        files = [stac.Described(file, by_name[file.name]) for file in self.las_files if file.name in by_name]
+        parts = [stac.Part(name, self.sheet(name), made) for name, made in sorted(self.by_sheet.items()) if name != sheets.ONLY]
+        listed = {product.path for part in parts for product in part.products}
+        others = [product for product in self.products if product.kind != "classified" and product.path not in listed]
+        documents = stac.documents(run.dataset, files, parts, others, self.area, run.received)
         self.products += [self.publication.put("stac", path, data) for path, data in documents]
 
     def report(self) -> None:
         if "report" not in self.asked:
             return
         survey = self.survey
-        self.warnings += _thin(survey)
+        self.warnings += _thin(survey, self.area.resolution_m)
         shown = {"Terrain": [*self._relief(), *self._view()], "Classes before and after": list(self._classes())}
         record = {**self.publication.record, "warnings": [*self.publication.record["warnings"], *self.warnings]}
         seen = Seen(survey.area_m2, survey.void_share, survey.thin_share, survey.blind_share, shown)
@@ -232,33 +240,32 @@ class _Making:
         self.products.append(self.publication.put("report", "report.html", html.encode()))
 
     def _relief(self) -> Iterator[Picture]:
-        if DTM not in self.files:
-            return
-        options = self.publication.work.options
-        relief.write_hillshade(self.files[DTM], self.path("small.png"), self.z_factor, longest=PICTURE_PIXELS)
-        caption = f"Terrain, {options.resolution_m:g} m cells, lit from the north-west, tinted by height"
-        yield Picture(self.path("small.png").read_bytes(), caption, "Shaded relief of the ground")
+        if self.relief is not None:
+            resolution_m = self.publication.work.options.resolution_m
+            caption = f"Terrain, {resolution_m:g} m cells, lit from the north-west, tinted by height"
+            yield Picture(pictures.png(pictures.shrunk(self.relief, RELIEF_PIXELS)), caption, "Shaded relief of the ground")
 
     def _view(self) -> Iterator[Picture]:
-        view = self.path("ortho.tif")
-        if view.exists():
+        view = self.small(VIEW)
+        if view is not None:
             caption = "The highest point of each cell, in its colour or intensity"
-            yield Picture(pictures.of_view(view), caption, "View from above")
+            yield Picture(pictures.of_view(view.values[..., ::-1, :]), caption, "View from above")
 
     def _classes(self) -> Iterator[Picture]:
-        shaded = self.files.get(DSM) or self.files.get(DTM)
-        lit = relief.shade(*relief.read_heights(shaded, SHADE_PIXELS), self.z_factor) if shaded else None
-        before, after = pictures.of_layers(self.sheet.extent, self.tiles.each(gridding.CLASSES))
+        shaded = next((name for name in (DSM, DTM) if name in self.heights), "")
+        lit = relief.shade(*self._lit(shaded), self.z_factor) if shaded else None
         colours = {label: colour for label, (_, colour) in CLASSES.items()}
-        for picture, caption in ((before, "Classes as they came"), (after, "Classes as they are now")):
-            png = pictures.paint(picture.classes(), colours, OTHER_COLOUR, lit)
+        for name, caption in ((BEFORE, "Classes as they came"), (AFTER, "Classes as they are now")):
+            classes = self.small(name)
+            assert classes is not None
+            png = pictures.paint(pictures.near(classes.values)[::-1], colours, OTHER_COLOUR, lit)
             yield Picture(png, f"{caption}: the highest point of each cell", caption)
 
 
-def _thin(survey: Survey) -> list[str]:
+def _thin(survey: Survey, resolution_m: float) -> list[str]:
     """What the report says of an area that was measured with gaps."""
     said = []
-    side = survey.side * survey.sheet.resolution_m
+    side = survey.side * resolution_m
     if survey.void_share >= VOID_SHARE:
         said.append(f"{survey.void_share:.1%} of the area, in squares of {side:g} m, has no point at all")
     if survey.thin_share - survey.void_share >= VOID_SHARE:
@@ -275,9 +282,3 @@ def _stitched(publication: Publication[PointCloudOptions], number: int, shards: 
     written = Source(name=path, key=publication.key(path), size=product.bytes, version="")
     check_stitched(store, source, written, [chunk for shard in shards for chunk in shard.chunks])
     return product
-
-
-def _extent(statistics: dict[str, Any], cell_mm: int) -> Window:
-    """The cells between the outermost points; headers may say anything."""
-    (x0, x1), (y0, y1) = ([edge // cell_mm for edge in statistics[name]] for name in ("x_mm", "y_mm"))
-    return Window(x0, y0, x1 - x0 + 1, y1 - y0 + 1)

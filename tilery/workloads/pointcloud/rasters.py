@@ -23,7 +23,7 @@ BLOCK = 1024
 """Cells a side that are worked on at once."""
 LEVEL = 4
 """Of deflate: 1 % larger than the usual 6, in two thirds of the time."""
-_STORED = 512
+STORED = 512
 """Cells a side that a file keeps together."""
 
 
@@ -52,10 +52,10 @@ class Sheet:
         return Affine(self.cell, 0, self.extent.x0 * self.cell, 0, -self.cell, top * self.cell)
 
     def blocks(self) -> Iterator[Window]:
-        """The extent cut in blocks, whatever the tiles are, so that no product depends on them."""
+        """The extent cut in blocks of the global grid, whatever the tiles are, so that no product depends on them."""
         extent = self.extent
-        for y0 in range(extent.y0, extent.y0 + extent.height, BLOCK):
-            for x0 in range(extent.x0, extent.x0 + extent.width, BLOCK):
+        for y0 in range(extent.y0 // BLOCK * BLOCK, extent.y0 + extent.height, BLOCK):
+            for x0 in range(extent.x0 // BLOCK * BLOCK, extent.x0 + extent.width, BLOCK):
                 yield Window(x0, y0, BLOCK, BLOCK).overlap(extent)
 
     def place(self, window: Window) -> RasterWindow:
@@ -85,7 +85,7 @@ class Raster:
         extent = sheet.extent
         profile = {"driver": "GTiff", "dtype": dtype, "count": bands, "width": extent.width, "height": extent.height}
         profile |= {"crs": sheet.crs_wkt, "transform": sheet.transform, "nodata": nodata}
-        profile |= {"tiled": True, "blockxsize": _STORED, "blockysize": _STORED, "bigtiff": "if_safer", "sparse_ok": True}
+        profile |= {"tiled": True, "blockxsize": STORED, "blockysize": STORED, "bigtiff": "if_safer", "sparse_ok": True}
         profile |= {"compress": "zstd", "zstd_level": 1, "interleave": "pixel" if bands == 3 else "band"}
         if bands == 3:
             profile["photometric"] = "rgb"
@@ -116,7 +116,7 @@ class Raster:
                 options = {
                     "compress": "deflate",
                     "predictor": self._predictor,
-                    "blocksize": _STORED,
+                    "blocksize": STORED,
                     "bigtiff": "if_safer",
                     "level": LEVEL,
                 }

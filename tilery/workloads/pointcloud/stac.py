@@ -1,4 +1,4 @@
-"""A STAC collection of a run with one item a classified file, so that catalogues find it.
+"""A STAC collection of a run with one item a classified file, and one a sheet of a large area, so that catalogues find them.
 
 Source: STAC 1.1.0; the extensions pointcloud 1.0.0 and projection 2.0.0.
 """
@@ -19,6 +19,7 @@ from rasterio.warp import transform_bounds
 
 from tilery.run import Product
 from tilery.workloads.pointcloud.las_header import LasFile
+from tilery.workloads.pointcloud.rasters import Sheet
 
 VERSION = "1.1.0"
 POINTCLOUD = "https://stac-extensions.github.io/pointcloud/v1.0.0/schema.json"
@@ -31,6 +32,7 @@ _TYPES = {
     ".laz": "application/vnd.laszip",
     ".las": "application/vnd.las",
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+    ".vrt": "application/xml",
     ".png": "image/png",
     ".gpkg": "application/geopackage+sqlite3",
     ".html": "text/html",
@@ -58,14 +60,39 @@ class Described:
     product: Product
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A sheet of an area that has several: its products are an item of their own."""
+
+    name: str
+    sheet: Sheet
+    products: Sequence[Product]
+
+
 def documents(
-    name: str, files: Sequence[Described], others: Sequence[Product], crs_wkt: str | None, received: str, unit_m: float
+    name: str, files: Sequence[Described], parts: Sequence[Part], others: Sequence[Product], area: Sheet, received: str
 ) -> list[tuple[str, bytes]]:
     """(path, JSON) of the collection and its items. `others` are the products of the whole run."""
-    items = [item(name, described, crs_wkt, received, unit_m) for described in files]
+    items = [item(name, described, area.crs_wkt, received, area.unit_m) for described in files]
     paths = [f"stac/items/{number:05d}.json" for number in range(len(items))]
+    moment = max((one["properties"]["datetime"] for one in items), default=_utc(received))
+    items += [part_item(name, part, moment) for part in parts]
+    paths += [f"stac/items/{part.name}.json" for part in parts]
     collected = collection(name, items, paths, others, received)
     return [(COLLECTION, _json(collected)), *((path, _json(one)) for path, one in zip(paths, items, strict=True))]
+
+
+def part_item(collection_id: str, part: Part, moment: str) -> dict[str, Any]:
+    """The item of a sheet: its rasters and tables. `moment`: of its points."""
+    box = [edge * part.sheet.cell for edge in part.sheet.extent.edges(1)]
+    found = {
+        "proj:bbox": box,
+        "proj:shape": list(part.sheet.extent.shape),
+        "proj:transform": list(part.sheet.transform)[:6],
+    }
+    properties = {"datetime": moment, "title": part.name, **projection(part.sheet.crs_wkt), **found}
+    assets = {product.kind: {**_asset(product, "../../"), "roles": _roles(product)} for product in part.products}
+    return _item(part.name, collection_id, properties, world_bounds(box, part.sheet.crs_wkt), assets, [PROJECTION])
 
 
 def item(collection_id: str, described: Described, crs_wkt: str | None, received: str, unit_m: float) -> dict[str, Any]:
@@ -85,18 +112,30 @@ def item(collection_id: str, described: Described, crs_wkt: str | None, received
         **projection(crs_wkt),
         "proj:bbox": [*file.mins, *file.maxs],
     }
+    assets = {"data": {**_asset(product, "../../"), "roles": ["data"]}}
+    return _item(file.name.replace("/", "--"), collection_id, properties, world, assets, [POINTCLOUD, PROJECTION])
+
+
+def _item(
+    name: str,
+    collection_id: str,
+    properties: dict[str, Any],
+    world: list[float] | None,
+    assets: dict[str, Any],
+    extensions: Sequence[str],
+) -> dict[str, Any]:
     found: dict[str, Any] = {
         "type": "Feature",
         "stac_version": VERSION,
-        "stac_extensions": [POINTCLOUD, PROJECTION],
-        "id": file.name.replace("/", "--"),
+        "stac_extensions": list(extensions),
+        "id": name,
         "collection": collection_id,
         "geometry": _polygon(world) if world else None,
         "properties": properties,
         "links": [
             {"rel": rel, "href": "../collection.json", "type": "application/json"} for rel in ("root", "parent", "collection")
         ],
-        "assets": {"data": {**_asset(product, "../../"), "roles": ["data"]}},
+        "assets": assets,
     }
     return found | ({"bbox": world} if world else {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from tilery.outcomes import BadInput
 from tilery.workload import Done, Item, Work
-from tilery.workloads.pointcloud import fragments, layers, regions
+from tilery.workloads.pointcloud import drawing, fragments, layers, merging, ortho, regions, sheets
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.columns import iter_columns
 from tilery.workloads.pointcloud.finishing import write_shard
@@ -68,8 +69,26 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
         done.append(Done(item, write_shard(work, item, labels[to], contexts[to])))
         start = to.stop
     refusals = regions.joined([*refused, all_tiles.refused])
-    summary = {"statistics": all_tiles.statistics, "tiles": tiles, "refused": refusals}
-    return [*done, Done({"id": SUMMARY, "work": 1}, summary)]
+    del drop, points, labels, unsure
+    return [
+        *done,
+        *_sheets(work, all_tiles.statistics, tiles, refusals),
+        Done({"id": SUMMARY, "work": 1}, {"statistics": all_tiles.statistics}),
+    ]
+
+
+def _sheets(
+    work: Work[PointCloudOptions], statistics: dict[str, Any], tiles: list[dict[str, Any]], refused: Refused
+) -> Iterator[Done]:
+    """Draw every sheet from the layers of all tiles."""
+    places = {str(place["key"]).rsplit("/", 1)[-1]: place for place in tiles}
+    levels = None
+    if "ortho" in work.options.products:
+        keys = [f"{place['key']}/{merging.view_of(work)}" for place in tiles]
+        levels = ortho.levels(layers.decode(work.store.get(key), key)[1] for key in keys)
+    root = {"statistics": statistics, "refused": refused, **merging.shared(work, levels)}
+    for item in sheets.items(root, places, work.options.products):
+        yield Done(item, drawing.draw(work, item, [places[tile] for tile in item["tiles"]]))
 
 
 @dataclass(frozen=True, slots=True)
