@@ -21,7 +21,7 @@ LEAST_REACH = 10_000.0
 def refuse_far_points(file: LasFile, first: int, axes: Sequence[NDArray[np.int32]]) -> None:
     """`BadInput` naming the file and the first point whose stored x, y or z (`axes`) is far outside of the header's bounds.
 
-    `first` is the index of the first point in the file. A header that says nothing (all bounds 0, or turned round) is not asked.
+    `first` is the first point's index in the file. A header that says nothing (all bounds 0, or turned round) is not asked.
     """
     sizes = [high - low for low, high in zip(file.mins, file.maxs, strict=True)]
     if min(sizes) < 0 or max(sizes) == 0 or not len(axes[0]):
@@ -35,6 +35,7 @@ def refuse_far_points(file: LasFile, first: int, axes: Sequence[NDArray[np.int32
             continue
         at = int(np.flatnonzero((stored < ends[0]) | (stored > ends[1]))[0])
         raise BadInput(
-            f"{file.name} is damaged: its point {first + at:,} has {axis} = {int(stored[at]) * scale + offset:,.2f}, and its header "
-            f"says {low:,.2f} to {high:,.2f}. Copy the file again from where it came from; if the header is wrong, repair it first"
+            f"{file.name} is damaged: its point {first + at:,} has {axis} = {int(stored[at]) * scale + offset:,.2f}, and its "
+            f"header says {low:,.2f} to {high:,.2f}. Copy the file again from where it came from; if the header is wrong, "
+            "repair it first (lasinfo -repair, or PDAL)."
         )
