@@ -212,7 +212,7 @@ def _summary(work: Work[CctvOptions], done: Analysis, spots: list[dict[str, Any]
         "stop_us": done.timeline[1],
         "size": list(done.size),
         "frames": {
-            "all": len(done.found.frames),
+            "all": len(done.found.frames) - looked.get(int(Looked.MISSING), 0),
             **{looked_as.name.lower(): looked.get(int(looked_as), 0) for looked_as in Looked},
         },
         "boxes": len(done.found.detections),
@@ -303,9 +303,7 @@ def _warnings(work: Work[CctvOptions], done: Analysis, summary: Mapping[str, Any
         told.append(f"{(stop - start) / 1e6:g} s from second {start / 1e6:g} on are missing: nothing is known of that span")
     if summary["frames"]["damaged"]:
         told.append(f"{summary['frames']['damaged']:,} frames could not be decoded; the timeline keeps their place")
-    if options.view == "drone" and options.detector == "motion":
-        told.append("to a camera that moves, everything moves: set a detector with a model for view=drone")
-    elif not len(done.tracks):
+    if not len(done.tracks):
         told.append("nothing was tracked: look at the background in the report, and at classes, score and detector")
     fast = sum(one["impossible"] for one in summary["speeds"])
     if fast:

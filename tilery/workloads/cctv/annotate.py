@@ -53,7 +53,7 @@ def finish(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
     frames = tables.decode_frames(work.store.get(work.key("process", "frames", item["id"])))
     scene = _scene(work, frames)
     matrices = fill_gaps(frames.time_us, frames.to_reference)
-    width, height = film.size(clip.width, clip.height)
+    width, height = film.size(clip.width, clip.height, work.options.film_px)
     path = work.scratch / "film.mp4"
     last: Rgb | None = None
     block = -1

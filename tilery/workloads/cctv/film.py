@@ -20,6 +20,8 @@ from av.video.stream import VideoStream
 from numpy import uint8
 from numpy.typing import NDArray
 
+from tilery.workloads.cctv.stored import Stored
+
 ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "25", "bf": "0"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "33", "b": "0", "lag-in-frames": "0", "auto-alt-ref": "0"},
@@ -29,8 +31,9 @@ TIME_BASE = Fraction(1, 90_000)
 """The clock of broadcast video: every usual frame rate is whole in it."""
 RATE = Fraction(25)
 """What the encoder plans with; the times of the frames are those of the source."""
-LONGEST = 1280
-"""Pixels of the longer side, at most: what one watches, not what one measures."""
+
+READ_AT_ONCE = 4 << 20
+"""Bytes of a part."""
 
 
 def encoder() -> str:
@@ -38,9 +41,9 @@ def encoder() -> str:
     return next(name for name in ENCODERS if name in av.codecs_available)
 
 
-def size(width: int, height: int) -> tuple[int, int]:
-    """The width and height of the film of such frames; even, as 4:2:0 wants them."""
-    share = min(1.0, LONGEST / max(width, height))
+def size(width: int, height: int, longest: int) -> tuple[int, int]:
+    """The width and height of the film of such frames, no side longer than that; even, as 4:2:0 wants them."""
+    share = min(1.0, longest / max(width, height))
     return max(2, round(width * share / 2) * 2), max(2, round(height * share / 2) * 2)
 
 
@@ -102,14 +105,14 @@ class Film:
             self._out.mux(packet)
 
 
-def join(parts: Iterable[Path], path: Path) -> int:
+def join(parts: Iterable[Path | Stored], path: Path) -> int:
     """Put parts in the order of time into one film that browsers play while they load it; returns its number of frames."""
     frames = 0
     # the bit rate that a file may state is that of its first part: it would tell how the film was cut
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart", "write_btrt": "0"}) as out:
         stream: VideoStream | None = None
         for part in parts:
-            with av.open(str(part)) as source:
+            with av.open(str(part) if isinstance(part, Path) else part, "r", buffer_size=READ_AT_ONCE) as source:
                 here = source.streams.video[0]
                 stream = stream or out.add_stream_from_template(here)
                 for packet in source.demux(here):

@@ -19,6 +19,8 @@ class Looked(IntEnum):
     """Due, but nothing had changed since the last frame that went through the detector: its boxes stand for this one too."""
     DAMAGED = 3
     """Could not be decoded; it keeps its place on the timeline."""
+    MISSING = 4
+    """Of a segment that could not be done: a place on the timeline, so that the frames after it keep their numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,14 +30,13 @@ class Joined:
     """What the segments found, in the order of the timeline."""
 
     frames: Frames
+    """With those of missing segments, as many as the clip's rate makes of them."""
     detections: Detections
     """Those of still frames too."""
     holes: list[Span]
     """Spans (us of the timeline) of segments that are missing."""
     confident: float
     """The score that starts a track."""
-    registered: NDArray[np.bool_]
-    """(frames,) which frames were laid over the reference; the others lie between their neighbours."""
     values: Sequence[Mapping[str, Any]]
     """What the segments returned."""
 
@@ -48,19 +47,43 @@ def join(work: Work[CctvOptions], item: Item) -> Joined:
     parts = [done[part] for part in item["parts"]]
     frames = [tables.decode_frames(work.store.get(work.key("process", "frames", part))) for part in item["parts"]]
     found = [tables.decode_detections(work.store.get(work.key("process", "detections", part))) for part in item["parts"]]
-    time_us = _columns(frames, "time_us")
-    matrices = _columns(frames, "to_reference")
-    every = Frames(time_us, _columns(frames, "looked"), fill_gaps(time_us, matrices))
+    gaps = holes(work.run, parts)
+    every = with_missing(Frames(*(_columns(frames, name) for name in Frames.__slots__)), gaps)
+    every = replace(every, to_reference=fill_gaps(every.time_us, every.to_reference))
     names = ("time_us", "label", "score", "box", "moving")
     detections = Detections(**{name: _columns(found, name) for name in names})
     values = [one.value for one in parts]
     confident = max((float(value["confident"]) for value in values), default=0.5)
-    registered = np.isfinite(matrices).all(axis=(1, 2))
-    return Joined(every, exports.explicit(every, detections), holes(work.run, parts), confident, registered, values)
+    spans = merged([span for _, span in gaps])
+    return Joined(every, exports.explicit(every, detections), spans, confident, values)
 
 
-def holes(run: Run, parts: Iterable[Done]) -> list[Span]:
-    """The spans of the timeline that belong to no finished segment, though a clip has them."""
+def with_missing(frames: Frames, gaps: Iterable[tuple[Clip, Span]]) -> Frames:
+    """The frames and, evenly between those around each gap, as many as its clip has in such a time by its rate.
+
+    That is exact where frames come at a constant rate, whichever times they are given.
+    """
+    added = []
+    for clip, (start, stop) in gaps:
+        own = frames.time_us[(frames.time_us >= clip.offset_us) & (frames.time_us < clip.offset_us + clip.latest_us)]
+        period = 1_000_000 / clip.hz
+        before = int(max(own[own < start], default=clip.offset_us + clip.skip_us - period))
+        after = int(min(own[own >= stop], default=clip.offset_us + clip.duration_us))
+        count = max(0, round((after - before) / period) - 1)
+        times = before + (after - before) * np.arange(1, count + 1) // (count + 1)
+        added.append(times.astype(np.int64))
+    if not added:
+        return frames
+    new = np.concatenate(added)
+    time_us = np.concatenate([frames.time_us, new])
+    looked = np.concatenate([frames.looked, np.full(len(new), Looked.MISSING, np.uint8)])
+    matrices = np.concatenate([frames.to_reference, np.full((len(new), 3, 3), np.nan)])
+    _, order = np.unique(time_us, return_index=True)  # of equal times the frame that is there
+    return Frames(time_us[order], looked[order], matrices[order])
+
+
+def holes(run: Run, parts: Iterable[Done]) -> list[tuple[Clip, Span]]:
+    """The spans of the timeline that belong to no finished segment, though a clip has them; with the clip."""
     seen: dict[int, list[Span]] = {}
     for part in parts:
         stop = part.item["stop_us"]
@@ -71,9 +94,9 @@ def holes(run: Run, parts: Iterable[Done]) -> list[Span]:
         at = clip.skip_us
         for start, stop in [*merged(seen.get(number, [])), (clip.duration_us, clip.duration_us)]:
             if start > at:
-                found.append((clip.offset_us + at, clip.offset_us + start))
+                found.append((clip, (clip.offset_us + at, clip.offset_us + start)))
             at = max(at, stop)
-    return merged(found)
+    return found
 
 
 def damaged(frames: Frames) -> list[tuple[int, int, int]]:

@@ -74,6 +74,7 @@ class CctvOptions(Options):
     bin_s: float = Field(60.0, ge=1, description="Time bin of the counts (s).")
     max_speed_kmh: float = Field(200.0, gt=0, description="Speeds above are flagged as impossible.")
     annotate: bool = Field(False, description="Make a video with boxes, tracks, lines and counts.")
+    film_px: int = Field(1280, ge=160, le=3840, description="Longer side of that video (pixels), at most.")
     blur: list[Literal["people", "plates"]] = Field(
         default_factory=list, description="Blur people, or the number plates of vehicles, in all that is published."
     )
@@ -99,6 +100,12 @@ class CctvOptions(Options):
         if name not in DETECTORS and not name.endswith(".json"):
             raise ValueError(f"choose one of {', '.join(DETECTORS)}, or a NAME.json of the drop that describes your model")
         return name
+
+    @model_validator(mode="after")
+    def _still_ground(self) -> CctvOptions:
+        if self.view == "drone" and self.detector == "motion":
+            raise ValueError("view=drone needs a detector with a model: to a camera that moves, everything moves")
+        return self
 
     @field_validator("lines")
     @classmethod

@@ -156,7 +156,8 @@ def _work(report: Report, summary: Summary, calls: Mapping[str, Any]) -> None:
     frames = summary["frames"]
     facts: dict[str, object] = {
         "Frames": f"{frames['all']:,}: {frames['detected']:,} went through the detector, {frames['still']:,} were due but "
-        f"still, {frames['skipped']:,} lie between, {frames['damaged']:,} damaged",
+        f"still, {frames['skipped']:,} lie between, {frames['damaged']:,} damaged"
+        + (f"; {frames['missing']:,} or so are missing" if frames.get("missing") else ""),
         "Detector": ", ".join(calls["detectors"]) or "none",
         "Detector calls saved": f"{calls['spared']:,} of {calls['due']:,} looks, because nothing had changed",
         "Boxes": f"{summary['boxes']:,} found, {summary['tracked']:,} of them in tracks",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tilery.outcomes import BadInput
 from tilery.report import Picture
 from tilery.run import Product
 from tilery.store.port import Span
 from tilery.workload import Done, Publication, Published
-from tilery.workloads.cctv import film, joined
+from tilery.workloads.cctv import film, joined, marks
 from tilery.workloads.cctv.analysis import read_summary
+from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.dedup import saving
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.page import page
+from tilery.workloads.cctv.stored import Stored
 
 FILM = "annotated.mp4"
 
@@ -33,7 +38,7 @@ def publish(publication: Publication[CctvOptions]) -> Published:
     calls = detector_calls(segments)
     products = [_taken(publication, kind, path) for kind, path in merged["products"]]
     if work.options.annotate:
-        products += _film(publication)
+        products += _film(publication, summary)
     if work.options.dedup != "off":
         frames = saving.report([one.value.get("dedup") for one in segments])
         summary["dedup"] = frames["sentence"]
@@ -75,19 +80,40 @@ def _taken(publication: Publication[CctvOptions], kind: str, path: str) -> Produ
     return publication.product(kind, path)
 
 
-def _film(publication: Publication[CctvOptions]) -> list[Product]:
-    """The segments' films, joined as they are; time without a segment is a still picture."""
+def _film(publication: Publication[CctvOptions], summary: Mapping[str, Any]) -> list[Product]:
+    """The segments' films, joined as they are, each read where it lies; where one is missing, a slate that says so."""
     work = publication.work
-    parts = []
-    for number, segment in enumerate(publication.done["finish"]):
-        if segment.value["frames"]:
-            path = work.scratch / f"part-{number}.mp4"
-            work.store.download(work.key("finish", "film", f"{segment.item['id']}.mp4"), str(path))
-            parts.append(path)
-    if not parts:
+    made = [one for one in publication.done["finish"] if one.value["frames"]]
+    if not made:
         return []
-    film.join(parts, work.scratch / FILM)
+    clips = [Clip.of(facts) for facts in work.run.facts["clips"]]
+    there = [clips[one.item["clip"]].offset_us + one.item["start_us"] for one in made]
+    parts: list[tuple[int, Path | Stored]] = [
+        (at, Stored(work.store, work.key("finish", "film", f"{one.item['id']}.mp4")))
+        for at, one in zip(there, made, strict=True)
+    ]
+    size = film.size(clips[0].width, clips[0].height, work.options.film_px)
+    for number, start_us in enumerate(_unfilmed(publication, summary, clips)):
+        parts.append((start_us, _slate(work.scratch / f"slate-{number}.mp4", size, start_us)))
+    film.join([part for _, part in sorted(parts, key=lambda part: part[0])], work.scratch / FILM)
     return [publication.upload("annotated", work.scratch / FILM)]
+
+
+def _unfilmed(publication: Publication[CctvOptions], summary: Mapping[str, Any], clips: Sequence[Clip]) -> list[int]:
+    """When (us) the spans begin that no segment's film shows."""
+    unseen = [int(start) for kind, start, _ in summary["gaps"] if kind == "missing"]
+    gone = set(publication.missing.get("finish", ()))
+    undrawn = [one.item for one in publication.done["process"] if one.item["id"] in gone]
+    return unseen + [clips[item["clip"]].offset_us + max(item["start_us"], clips[item["clip"]].skip_us) for item in undrawn]
+
+
+def _slate(path: Path, size: tuple[int, int], time_us: int) -> Path:
+    """One dark picture, which stands until the next part begins."""
+    canvas = np.full((size[1], size[0], 3), 40, np.uint8)
+    marks.text(canvas, "missing: nothing is known of this span", (8, 20), marks.INK)
+    with film.Film(path, *size) as made:
+        made.add(canvas, time_us)
+    return path
 
 
 def _pictures(publication: Publication[CctvOptions]) -> list[Picture]:

@@ -31,7 +31,7 @@ class Cctv(Workload[CctvOptions]):
     stages: ClassVar[Mapping[StageName, Stage]] = {
         "process": Stage(options=SEEN, facts=("timeline",), work_per_job=40_000, holes=True),
         "merge": Stage(options=TOLD, facts=("start",), fan_in=ALL),
-        "finish": Stage(options=("annotate",), work_per_job=40_000, holes=True),
+        "finish": Stage(options=("annotate", "film_px"), work_per_job=40_000, holes=True),
     }
 
     def size(self, sources: list[Source], options: CctvOptions, store: Store) -> Sizing:
