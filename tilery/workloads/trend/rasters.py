@@ -6,6 +6,7 @@ Only the driver that the file name says is tried, so that a file cannot pose as 
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ ZARR = ".zarr.zip"
 """A Zarr store (version 2) in one zip file."""
 LARGEST_MEMBER = 1 << 30
 """Bytes of one unpacked chunk of a Zarr store: it is decoded whole."""
+OUR_NAMES = re.compile(r"^(/vsi\S*/)?\d+\.\w+[:,] ?")
+"""What a file is called while GDAL reads it, at the start of what GDAL says."""
 HEAD = 1 << 16
 """Bytes at the start of a file that are read at once: headers and most tile indexes."""
 SETTINGS = {
@@ -215,5 +218,9 @@ def _zarr_root(path: Path, source: Source) -> str:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+    """What GDAL said first; rasterio's own words on top of it are "see previous exception"."""
+    first: BaseException = error
+    while first.__cause__:
+        first = first.__cause__
+    text = str(first).strip().splitlines()
+    return OUR_NAMES.sub("", text[0])[:200] if text else type(first).__name__
