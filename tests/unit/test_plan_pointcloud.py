@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from math import ceil
 
 import pytest
 
@@ -16,7 +17,8 @@ def test_shards_and_tiles_follow_from_bytes_and_points() -> None:
     assert made.points == pytest.approx(100e12 / known["bytes_per_point"])
     assert made.shards == pytest.approx(100e12 / (32 * 2**20), rel=1e-4)
     assert made.tiles == pytest.approx(made.points / known["points_per_m2"] / 0.5e6, rel=1e-4)
-    assert made.runs == pytest.approx(made.points / plan.RUN_POINTS, rel=1e-3)
+    assert made.runs == ceil(made.points / plan.RUN_POINTS)
+    assert made.sheets == pytest.approx(made.points / known["points_per_m2"] / 8192**2, rel=1e-3)
 
 
 def test_larger_tiles_are_fewer_and_larger_shards_too() -> None:
@@ -52,6 +54,15 @@ def test_no_job_holds_more_than_a_job_may_and_publishing_fits_its_function() -> 
     assert all(stage.items <= 50 * stage.jobs for stage in made.stages)
     (publish,) = [stage for stage in made.stages if stage.name == "publish"]
     assert publish.cpu_hours * 3600 / publish.jobs < 900
+
+
+def test_smaller_cells_cost_sheets_and_no_tiles() -> None:
+    usual, fine = plan.plan(1e13), plan.plan(1e13, options=PointCloudOptions(resolution_m=0.5))
+    assert fine.sheets == pytest.approx(4 * usual.sheets, rel=1e-2)
+    assert fine.tiles == usual.tiles
+    hours = [{stage.name: stage.cpu_hours for stage in made.stages} for made in (usual, fine)]
+    assert hours[1]["finish"] > 2 * hours[0]["finish"]
+    assert hours[1]["publish"] < 1.1 * hours[0]["publish"], "publishing does not grow with pixels"
 
 
 def test_the_text_says_what_it_rests_on() -> None:

@@ -4,6 +4,7 @@ import io
 import re
 from pathlib import Path
 
+import jsonschema
 import laspy
 import numpy as np
 import pyogrio
@@ -14,6 +15,7 @@ import shapely
 from pystac.extensions.pointcloud import PointcloudExtension
 from pystac.extensions.projection import ProjectionExtension
 
+from tests.unit.stac_schemas import validated
 from tests.unit.town import FOOT, HOUSES, POND, SOUTH_M, WEST_M, Ended, run, town
 from tilery.workloads.pointcloud import footprints, tile_index
 from tilery.workloads.pointcloud.grid import TileGrid, Window
@@ -245,9 +247,11 @@ def test_a_stac_reader_finds_every_file_and_product(metres: Ended) -> None:
     for asset in collection.assets.values():
         assert Path(asset.get_absolute_href() or "").exists()
     (item,) = collection.get_items()
-    extensions, item.stac_extensions = item.stac_extensions, []
-    item.validate()  # against the schema that pystac ships; those of the extensions it would fetch
-    item.stac_extensions = extensions
+    validated(item)
+    broken = item.clone()
+    broken.properties["pc:type"] = broken.properties["proj:bbox"] = 7
+    with pytest.raises(jsonschema.ValidationError):
+        validated(broken)
     cloud, projection = PointcloudExtension.ext(item), ProjectionExtension.ext(item)
     assert (cloud.count, cloud.type, cloud.encoding) == (metres.record.counts["points"], "lidar", "LASzip")
     assert {"X", "intensity", "classification", "red"} <= {schema.name for schema in cloud.schemas}
@@ -268,8 +272,7 @@ def test_without_a_crs_there_is_no_geometry_and_everything_else(tmp_path: Path) 
     collection = pystac.Collection.from_file(str(bare.path("stac/collection.json")))
     (item,) = collection.get_items()
     assert item.geometry is None
-    item.stac_extensions = []
-    item.validate()
+    validated(item)
     assert table(bare, "contours")
 
 

@@ -9,6 +9,7 @@ import pytest
 import rasterio
 import shapely
 
+from tests.unit.stac_schemas import validated
 from tests.unit.test_products_run import KEEP, SMALL, pictures
 from tests.unit.town import WEST_M, Ended, run, town
 from tilery.workloads.pointcloud import contours, footprints, rasters, sheets
@@ -95,6 +96,7 @@ def test_the_index_and_the_catalogue_list_the_sheets(one: Ended, cut: Ended) -> 
     items = list(collection.get_items())
     assert len(items) == 7
     for item in items:
+        validated(item)
         for asset in item.assets.values():
             assert Path(asset.get_absolute_href() or "").exists()
     assert cut.kinds == one.kinds

@@ -20,6 +20,8 @@ from tilery import estimate, names
 from tilery.amounts import duration_text, read_bytes, size_text
 from tilery.outcomes import BadInput
 from tilery.packing import MAX_ITEMS
+from tilery.stages import READERS
+from tilery.workloads.pointcloud import sheets
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.workload import PointCloud
 
@@ -28,8 +30,10 @@ __all__ = ["DEADLINES_S", "Plan", "plan", "rates", "read_bytes"]
 DEADLINES_S = (86_400.0, 7 * 86_400.0)
 WORKERS = (100, 1_000, 10_000)
 """Workers at once; 10,000 is what one map of Step Functions runs."""
-RUN_POINTS = 10**9
-"""Points of one run: its rasters and pages are made by one function, `publish`, in at most 900 s."""
+RUN_POINTS = 2 * 10**10
+"""Points of one run: `plan` and `publish` read a marker of each of its shards, tiles and sheets, in at most 900 s."""
+REQUEST_S = 0.02
+"""One request of a function to the store and back; `publish` has as many under way as it has readers."""
 SUBMITS_PER_S = 50
 """SubmitJob of one account."""
 START_S = 60.0
@@ -92,6 +96,7 @@ class Plan:
     runs: int
     shards: int
     tiles: int
+    sheets: int
     stages: list[StagePlan]
     transitions: int
     requests: dict[str, int]
@@ -104,7 +109,8 @@ class Plan:
     def text(self) -> str:
         """The plan as tables for a terminal."""
         rows = [
-            f"{size_text(self.bytes)} of LAZ, {self.points:,.0f} points, in {self.runs:,} runs of at most {RUN_POINTS:,}",
+            f"{size_text(self.bytes)} of LAZ, {self.points:,.0f} points, in {self.runs:,} runs of at most {RUN_POINTS:,}; "
+            f"{self.shards:,} shards, {self.tiles:,} tiles, {self.sheets:,} sheets",
             f"Rates: {self.measured}",
             "",
             f"{'stage':>8}  {'items':>12}  {'jobs':>10}  {'CPU hours':>10}  where",
@@ -141,7 +147,7 @@ def plan(total_bytes: float, deadlines_s: Sequence[float] = DEADLINES_S, options
 
     >>> made = plan(100e12)
     >>> made.runs, made.lines[-1].reached
-    (14663, True)
+    (734, True)
     """
     if not total_bytes > 0 or any(not deadline > 0 for deadline in deadlines_s):
         raise BadInput("give an amount above 0, such as --bytes 100TB, and deadlines above 0")
@@ -150,7 +156,9 @@ def plan(total_bytes: float, deadlines_s: Sequence[float] = DEADLINES_S, options
     runs = ceil(points / RUN_POINTS)
     shards = max(runs, ceil(max(total_bytes, points * BYTES_A_POINT) / (options.shard_mib * 2**20)))
     tiles = max(runs, ceil(points / known["points_per_m2"] / (options.tile_area_km2 * 1e6)))
-    stages = _stages(points, runs, shards, tiles)
+    cells = points / known["points_per_m2"] / options.resolution_m**2
+    sheet_count = max(runs, ceil(cells / sheets.SIDE**2))
+    stages = _stages(points, runs, shards, tiles, sheet_count, cells)
     batch_s = sum(stage.cpu_hours for stage in stages if stage.name == "process") * 3600
     jobs = next(stage.jobs for stage in stages if stage.name == "process")
     transitions = sum(stage.jobs * TRANSITIONS[stage.name] for stage in stages if stage.name in TRANSITIONS)
@@ -164,6 +172,7 @@ def plan(total_bytes: float, deadlines_s: Sequence[float] = DEADLINES_S, options
         runs,
         shards,
         tiles,
+        sheet_count,
         stages,
         transitions,
         requests,
@@ -175,7 +184,7 @@ def plan(total_bytes: float, deadlines_s: Sequence[float] = DEADLINES_S, options
     )
 
 
-def _stages(points: float, runs: int, shards: int, tiles: int) -> list[StagePlan]:
+def _stages(points: float, runs: int, shards: int, tiles: int, sheet_count: int, cells: float) -> list[StagePlan]:
     known, stages = rates(), PointCloud.stages
     fan = stages["merge"].fan_in
     merges, left = 0, ceil(tiles / runs)
@@ -184,18 +193,20 @@ def _stages(points: float, runs: int, shards: int, tiles: int) -> list[StagePlan
         merges += left * runs
     halo = 1 + known["halo_share"]
     made = []
-    for name, items, work, cpu_us in (
-        ("tile", shards, points, known["tile_us"]),
-        ("process", tiles, points * halo, known["process_us"]),
+    finish_s = points * known["finish_us"] / 1e6 + cells * known["cell_us"] / 1e6
+    for name, items, work, cpu_s in (
+        ("tile", shards, points, points * known["tile_us"] / 1e6),
+        ("process", tiles, points * halo, points * known["process_us"] / 1e6),
         ("merge", merges, 0.0, 0.0),
-        ("finish", shards, points, known["finish_us"]),
+        ("finish", shards + sheet_count, points + cells, finish_s),
     ):
         per_job = stages[name].work_per_job  # type: ignore[index]
         jobs = items if name == "merge" else min(items, max(ceil(items / MAX_ITEMS), ceil(work / per_job), runs))
         lane = "fargate" if name == "process" else f"lambda, {names.FUNCTIONS[name].memory_mib} MiB"
-        made.append(StagePlan(name, items, jobs, (points * cpu_us / 1e6 + 0.05 * items) / 3600, lane))
-    publish = points * known["publish_us"] / 1e6 / 3600
-    return [*made, StagePlan("publish", runs, runs, publish, "lambda, 8192 MiB")]
+        made.append(StagePlan(name, items, jobs, (cpu_s + 0.05 * items) / 3600, lane))
+    markers = 2 * sum(stage.items for stage in made)  # what each returned, and what it ran on
+    publish_s = runs * known["publish_s"] + markers * REQUEST_S / READERS
+    return [*made, StagePlan("publish", runs, runs, publish_s / 3600, f"lambda, {names.FUNCTIONS['publish'].memory_mib} MiB")]
 
 
 def _requests(stages: list[StagePlan], shards: int, tiles: int) -> dict[str, int]:
@@ -260,5 +271,7 @@ def _notes(total_bytes: float, runs: int, lines: list[Line]) -> list[str]:
     ]
     if runs > 1:
         size = size_text(RUN_POINTS * rates()["bytes_per_point"])
-        notes.append(f"Drop it as datasets of at most {size}: one function makes the rasters of a run. They run side by side.")
+        notes.append(
+            f"Drop it as datasets of at most {size}: one function puts a run's products together. They run side by side."
+        )
     return notes
