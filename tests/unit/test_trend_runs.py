@@ -355,8 +355,8 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(runs: Runs, tmp_path: Pat
 def test_damage_behind_the_header_is_found_by_the_worker_and_named(runs: Runs, tmp_path: Path) -> None:
     files = small(tmp_path, compress="deflate")
     data = files[2].read_bytes()
-    middle = len(data) // 2
-    files[2].write_bytes(data[:middle] + bytes(200) + data[middle + 200 :])
+    start = data.index(b"\x78\x9c")  # of the deflated strip
+    files[2].write_bytes(data[:start] + b"\xff" * 200 + data[start + 200 :])
     with pytest.raises(BadInput, match=rf"{files[2].name} cannot be read: ZIPDecode:.*; upload it again"):
         runs.run(files)
 
