@@ -14,7 +14,7 @@ from tests.data import real
 from tests.unit.las_files import las_of, laz_of, random_labels, records_of, rewritten, stored, with_labels
 from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud import class_layer, laz
-from tilery.workloads.pointcloud.columns import iter_columns
+from tilery.workloads.pointcloud.columns import COLOURED, iter_columns
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.rewrite import encode_chunks, splice_chunks
 from tilery.workloads.pointcloud.shards import shards_of
@@ -45,6 +45,45 @@ def test_columns_are_the_fields_of_the_records(tmp_path: Path, way: bool, point_
         assert np.array_equal(got.classes, wanted[:, 16])
         assert got.contexts is not None
         assert np.array_equal(got.contexts, class_layer.contexts_of(wanted[:, 14], wanted[:, 15]))
+
+
+@pytest.mark.parametrize("kind", ["random", "smooth", "grey", "constant"])
+@pytest.mark.parametrize("point_format", LAYERED)
+def test_intensities_and_colours_are_those_of_the_records(tmp_path: Path, way: bool, point_format: int, kind: str) -> None:
+    las, rng = las_of(point_format, 2_500), np.random.default_rng(point_format)
+    rows = records_of(las)
+    coloured, at = point_format in COLOURED, len(rows[0]) - {7: 6, 8: 8, 10: 37}.get(point_format, 0)
+    if kind != "random":
+        rows[:, 15] = np.where(np.arange(len(rows)) // 90 % 3 == 1, rows[:, 15] & 0b1101_1111, rows[:, 15] & 0b1100_1111)
+        steps = np.zeros((len(rows), 4), int) if kind == "constant" else rng.integers(-90, 90, (len(rows), 4))
+        values = ((30_000 + np.cumsum(steps, axis=0)) % 65_536).astype("<u2")
+        values[:, 1:] = values[:, 1:2] if kind == "grey" else values[:, 1:]
+        rows[:, 12:14] = values[:, :1].view(np.uint8)
+        if coloured:
+            rows[:, at : at + 6] = np.ascontiguousarray(values[:, 1:]).view(np.uint8)
+        if point_format >= 9:
+            rows[:, 15] &= 0b1100_1111  # lazrs 0.8.2 writes waveforms of several scanner channels wrongly
+    las = las[: -rows.size] + rows.tobytes()
+    store, source = stored(tmp_path, laz_of(las, [700, 1, 1_799]))
+    file = read_las(store, source)
+    (shard,) = shards_of(file)
+    ((_, got),) = iter_columns(store, source, file, shard, intensity=True, rgb=True)
+    assert got.intensity is not None
+    assert got.intensity.astype("<u2").tobytes() == rows[:, 12:14].tobytes()
+    assert got.contexts is not None
+    assert np.array_equal(got.contexts, class_layer.contexts_of(rows[:, 14], rows[:, 15]))
+    assert (got.rgb is not None) == coloured
+    if got.rgb is not None:
+        assert got.rgb.astype("<u2").tobytes() == rows[:, at : at + 6].tobytes()
+
+
+def test_colours_coded_in_another_way_are_left_to_records(tmp_path: Path) -> None:
+    store, source = stored(tmp_path, laz_of(las_of(7, 100)))
+    vlr = read_las(store, source).laszip
+    assert vlr is not None
+    assert class_layer.colour_layer(vlr) == (9, 30)
+    newer = laz.parse_vlr(vlr.data[:-2] + (4).to_bytes(2, "little"))
+    assert class_layer.colour_layer(newer) is None
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

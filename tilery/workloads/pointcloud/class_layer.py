@@ -1,4 +1,4 @@
-"""Single layers of layered LAZ chunks (point formats 6 to 10): positions decoded to columns, classification coded and decoded.
+"""Single layers of layered LAZ chunks (point formats 6 to 10): what is needed decoded to columns, classification coded too.
 
 Two ways lead to the same bytes. Compiled kernels (laz_kernels.py) touch the layers that are asked for and no other; they cost
 half a second to load. lazrs codes whole points, and serves small shards and machines without numba.
@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from tilery.workloads.pointcloud import laz
 
 KERNELS = "tilery.workloads.pointcloud.laz_kernels"
+COLOUR_VERSION = 3
+"""The version of LASzip's items of colour that the kernels know; version 4 differs where scanner channels alternate."""
 LEAST_POINTS = 2_000_000
 """Fewer points than this do not pay for loading the kernels (half a second)."""
 LEAST_TO_COMPILE = 30_000_000
@@ -41,11 +43,12 @@ THREADS = min(16, os.cpu_count() or 1)
 
 RECORD = 30
 """Bytes of a record of point format 6, with which records of the other layered formats begin."""
-BITS_BYTE, FLAGS_BYTE, CLASS_BYTE = 14, 15, 16
+INTENSITY_BYTES, BITS_BYTE, FLAGS_BYTE, CLASS_BYTE = 12, 14, 15, 16
 ONLY_RETURN = 1
 CHANNEL_SHIFT = 1
 CHANNEL_BITS = 0b0011_0000
-CLASSIFICATION_LAYER = 2
+CONTEXT_BITS = 0b111
+CLASSIFICATION_LAYER, INTENSITY_LAYER = 2, 4
 
 Bytes = NDArray[np.uint8]
 ChunkSize = tuple[int, int]
@@ -65,6 +68,9 @@ class Places:
     """Return number in the low four bits, number of returns in the high four."""
     contexts: Bytes
     classes: Bytes
+    intensity: NDArray[np.uint16] | None = None
+    rgb: NDArray[np.uint16] | None = None
+    """Shape (n, 3)."""
 
 
 def prepare(points: int) -> None:
@@ -119,30 +125,56 @@ def split(chunk: bytes | memoryview, record_size: int, layers: int, points: int)
     return sizes, list(accumulate(sizes[:-1], initial=at))
 
 
-def decode_places(data: bytes, chunks: Sequence[ChunkSize], vlr: laz.LaszipVlr) -> Places:
-    """Decode positions, returns, contexts and classes of a run of layered chunks, by the kernels. Raises `laz.Corrupt`."""
+def colour_layer(vlr: laz.LaszipVlr) -> tuple[int, int] | None:
+    """Which layer holds the colours, and at which byte of a record they are; None where the kernels cannot tell."""
+    layer, at = 0, 0
+    for item in vlr.items:
+        if item.kind in (laz.RGB14, laz.RGBNIR14):
+            return (layer, at) if item.version == COLOUR_VERSION else None
+        layer, at = layer + laz.layers_of(item), at + item.size
+    return None
+
+
+def decode_places(
+    data: bytes, chunks: Sequence[ChunkSize], vlr: laz.LaszipVlr, *, intensity: bool = False, rgb: bool = False
+) -> Places:
+    """Decode positions, returns, contexts and classes of a run of layered chunks, and what else is asked for, by the kernels.
+
+    `rgb` may only be asked for where there is a `colour_layer`. Raises `laz.Corrupt`.
+    """
     count = sum(points for points, _ in chunks)
     x, y, z = (np.empty(count, np.int32) for _ in range(3))
     returns, contexts, classes = (np.empty(count, np.uint8) for _ in range(3))
-    layers, view, held = laz.layer_count(vlr), memoryview(data), np.frombuffer(data, np.uint8)
+    grey = np.empty(count, np.uint16) if intensity else None
+    colours = np.empty((count, 3), np.uint16) if rgb else None
+    kernels, layers, colour = _kernels(), laz.layer_count(vlr), colour_layer(vlr)
+    view, held = memoryview(data), np.frombuffer(data + bytes(kernels.PADDING), np.uint8)
 
     def one(place: tuple[int, int, int, int]) -> None:
         at, size, first, points = place
         sizes, starts = split(view[at : at + size], vlr.record_size, layers, points)
-        starts = [at + start for start in starts]
+        ends = [(at + start, at + start + size) for start, size in zip(starts, sizes, strict=True)]
         begin = [*struct.unpack_from("<iii", data, at), data[at + BITS_BYTE], data[at + FLAGS_BYTE]]
-        to = slice(first, first + points)
-        stops = (starts[1], starts[2])
-        kernels, space = _kernels(), _workspace()
-        columns = (x[to], y[to], z[to], returns[to], contexts[to])
-        good = kernels.decode_points(held, starts[0], *stops, np.array(begin, np.int64), space.points(), *columns)
-        layer = held[starts[2] : starts[2] + sizes[2]]
-        good &= kernels.decode_classes(layer, data[at + CLASS_BYTE], contexts[to], space.decoder(), classes[to])
+        to, space = slice(first, first + points), _workspace()
+        scratch, mine = space.scratch, contexts[to]
+        edges = ends[0][0], *ends[1]
+        columns = (x[to], y[to], z[to], returns[to], mine)
+        good = kernels.decode_points(held, *edges, np.array(begin, np.int64), space.points.fresh(), scratch, *columns)
+        head, state = data[at + CLASS_BYTE], space.classes.fresh()
+        good &= kernels.decode_classes(held, *ends[CLASSIFICATION_LAYER], head, mine, state, scratch, classes[to])
+        if grey is not None:
+            (head,) = struct.unpack_from("<H", data, at + INTENSITY_BYTES)
+            given = (mine, returns[to], space.intensities.fresh(), scratch, grey[to])
+            good &= kernels.decode_intensities(held, *ends[INTENSITY_LAYER], head, *given)
+        if colours is not None and colour is not None:
+            heads = np.array(struct.unpack_from("<HHH", data, at + colour[1]), np.int64)
+            good &= kernels.decode_colours(held, *ends[colour[0]], heads, mine, space.colours.fresh(), scratch, colours[to])
+        mine &= CONTEXT_BITS
         if not good:
             raise laz.Corrupt("a layer ends before its points do")
 
     _each(one, _places(chunks))
-    return Places(x, y, z, returns, contexts, classes)
+    return Places(x, y, z, returns, contexts, classes, grey, colours)
 
 
 def encode(labels: Bytes, contexts: Bytes, counts: Sequence[int], vlr: laz.LaszipVlr) -> list[bytes]:
@@ -155,7 +187,8 @@ def encode(labels: Bytes, contexts: Bytes, counts: Sequence[int], vlr: laz.Laszi
         _, _, first, points = place
         out = np.empty(2 * points + 16, np.uint8)
         to = slice(first, first + points)
-        size = kernels.encode_classes(labels[to], contexts[to], _workspace().encoder(), out)
+        space = _workspace()
+        size = kernels.encode_classes(labels[to], contexts[to], space.coded.fresh(), space.scratch, out)
         return out[:size].tobytes()
 
     return _each(one, _places([(count, 0) for count in counts]))
@@ -171,8 +204,9 @@ def decode(layers: Sequence[bytes], firsts: Sequence[int], contexts: Bytes, coun
     def one(place: tuple[int, int, int, int]) -> None:
         number, _, first, points = place
         to = slice(first, first + points)
-        layer = np.frombuffer(layers[number], np.uint8)
-        if not kernels.decode_classes(layer, firsts[number], contexts[to], _workspace().decoder(), classes[to]):
+        layer, size = np.frombuffer(layers[number] + bytes(kernels.PADDING), np.uint8), len(layers[number])
+        given = (contexts[to], _workspace().classes.fresh(), _workspace().scratch, classes[to])
+        if not kernels.decode_classes(layer, 0, size, firsts[number], *given):
             raise laz.Corrupt("a classification layer ends before its points do")
 
     starts = accumulate(counts, initial=0)
@@ -226,38 +260,32 @@ def _kernels() -> Any:
     return laz_kernels
 
 
+class _Models:
+    """The state of a coder's models, made ready for each chunk by their heads alone."""
+
+    def __init__(self, symbols: list[int], bits: int = 0, tables: bool = True) -> None:
+        kernels = _kernels()
+        self.state: NDArray[np.uint32] = kernels.models_of(symbols * kernels.CHANNELS, bits * kernels.CHANNELS, tables)
+        self.heads = len(symbols) * kernels.CHANNELS * kernels.HEAD
+        self.bits = len(self.state) - bits * kernels.CHANNELS * kernels.BIT
+        self.first_heads, self.first_bits = self.state[: self.heads].copy(), self.state[self.bits :].copy()
+
+    def fresh(self) -> NDArray[np.uint32]:
+        self.state[: self.heads], self.state[self.bits :] = self.first_heads, self.first_bits
+        return self.state
+
+
 class _Workspace(threading.local):
-    """A thread's models, made ready for each chunk by their heads alone."""
+    """What a thread's coders need room for."""
 
     def __init__(self) -> None:
         kernels = _kernels()
-        one = kernels.models_of(kernels.point_symbols(), 3)
-        every = np.stack([one] * kernels.CHANNELS)
-        self.heads = kernels.POINT_MODELS * kernels.HEAD
-        self.width, self.bits = len(one), 3 * kernels.BIT
-        for channel, row in enumerate(every):
-            heads = row[: self.heads].reshape(-1, kernels.HEAD)
-            heads[:, [kernels.AT, kernels.TABLE_AT]] += channel * self.width
-        self.every, self.fresh_points = every, every.copy()
-        symbols = [kernels.CLASSES] * (kernels.CHANNELS * kernels.CLASS_MODELS)
-        self.fresh_heads = len(symbols) * kernels.HEAD
-        self.encodes: NDArray[np.uint32]
-        self.decodes: NDArray[np.uint32]
-        self.encodes, self.decodes = kernels.models_of(symbols, tables=False), kernels.models_of(symbols)
-        self.fresh_encodes, self.fresh_decodes = (each[: self.fresh_heads].copy() for each in (self.encodes, self.decodes))
-
-    def points(self) -> NDArray[np.uint32]:
-        self.every[:, : self.heads] = self.fresh_points[:, : self.heads]
-        self.every[:, -self.bits :] = self.fresh_points[:, -self.bits :]
-        return self.every.reshape(-1)
-
-    def encoder(self) -> NDArray[np.uint32]:
-        self.encodes[: self.fresh_heads] = self.fresh_encodes
-        return self.encodes
-
-    def decoder(self) -> NDArray[np.uint32]:
-        self.decodes[: self.fresh_heads] = self.fresh_decodes
-        return self.decodes
+        classes = [kernels.CLASSES] * kernels.CLASS_MODELS
+        self.points = _Models(kernels.POINT_SYMBOLS, kernels.POINT_BITS)
+        self.classes, self.coded = _Models(classes), _Models(classes, tables=False)
+        self.intensities = _Models(kernels.INTENSITY_SYMBOLS, kernels.INTENSITY_BITS)
+        self.colours = _Models(kernels.COLOUR_SYMBOLS)
+        self.scratch = np.zeros(kernels.SCRATCH, np.int64)
 
 
 _POOL: list[ThreadPoolExecutor] = []

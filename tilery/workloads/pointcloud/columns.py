@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workloads.pointcloud import class_layer, laz
-from tilery.workloads.pointcloud.extent import refuse_far_points
 from tilery.workloads.pointcloud.las_header import Chunk, LasFile
 from tilery.workloads.pointcloud.points import (
     BATCH_POINTS,
@@ -66,21 +65,13 @@ def iter_columns(
 ) -> Iterator[tuple[int, Columns]]:
     """A shard's points in order, as (index in the file of the first, columns) with about `points` in each batch.
 
-    `rgb` is obeyed where the file has colour. Raises `BadInput` naming the file and the chunk, or a point that cannot be there.
+    `rgb` is obeyed where the file has colour. Raises `BadInput` naming the file and the chunk.
     """
-    for first, columns in _decoded(store, source, file, shard, intensity, rgb, points):
-        refuse_far_points(file, first, (columns.x, columns.y, columns.z))
-        yield first, columns
-
-
-def _decoded(
-    store: Store, source: Source, file: LasFile, shard: Shard, intensity: bool, rgb: bool, points: int
-) -> Iterator[tuple[int, Columns]]:
     rgb = rgb and file.point_format in COLOURED
     layered = file.laszip is not None and file.laszip.layered
     class_layer.prepare(shard.count if layered else 0)
-    if layered and not shard.streamed and not intensity and not rgb and class_layer.compiled():
-        yield from _from_layers(store, source, file, shard, points)
+    if layered and not shard.streamed and class_layer.compiled() and not (rgb and _colours_unknown(file)):
+        yield from _from_layers(store, source, file, shard, points, intensity, rgb)
         return
     fields = laz.XYZ_AND_CLASS | (laz.INTENSITY if intensity else 0) | (laz.RGB if rgb else 0)
     for first, records in iter_records(store, source, file, shard, fields, points):
@@ -102,13 +93,17 @@ def _of_records(records: Records, point_format: int, intensity: bool, rgb: bool)
     )
 
 
-def _from_layers(store: Store, source: Source, file: LasFile, shard: Shard, points: int) -> Iterator[tuple[int, Columns]]:
+def _colours_unknown(file: LasFile) -> bool:
+    return file.laszip is None or class_layer.colour_layer(file.laszip) is None
+
+
+def _from_layers(
+    store: Store, source: Source, file: LasFile, shard: Shard, points: int, intensity: bool, rgb: bool
+) -> Iterator[tuple[int, Columns]]:
+    def places(file: LasFile, chunks: list[Chunk], data: bytes) -> class_layer.Places:
+        assert file.laszip is not None
+        return class_layer.decode_places(data, sizes_of(chunks), file.laszip, intensity=intensity, rgb=rgb)
+
     for first, batch in batches(file, shard, points):
-        data = read_span(store, source, batch[0].start, batch[-1].stop)
-        places = named(file, batch, data, _places)
-        yield first, Columns(places.x, places.y, places.z, places.returns, places.classes, places.contexts)
-
-
-def _places(file: LasFile, chunks: list[Chunk], data: bytes) -> class_layer.Places:
-    assert file.laszip is not None
-    return class_layer.decode_places(data, sizes_of(chunks), file.laszip)
+        got = named(file, batch, read_span(store, source, batch[0].start, batch[-1].stop), places)
+        yield first, Columns(got.x, got.y, got.z, got.returns, got.classes, got.contexts, got.intensity, got.rgb)

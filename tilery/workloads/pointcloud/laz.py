@@ -150,14 +150,20 @@ def decode(data: bytes, chunks: Sequence[tuple[int, int]], vlr: LaszipVlr, field
 
 
 def layer_count(vlr: LaszipVlr) -> int:
-    """How many layers each chunk of a layered file has. Raises `Corrupt` for an item that is not known."""
+    """How many layers each chunk of a layered file has. Raises `Corrupt` for items that are not known, or in another order."""
+    if vlr.items[0].kind != POINT14:
+        raise Corrupt("its laszip record does not begin with the points")
+    return sum(layers_of(item) for item in vlr.items)
+
+
+def layers_of(item: Item) -> int:
+    """How many layers an item of a layered file has. Raises `Corrupt` for one that is not known."""
+    if item.kind == BYTE14:
+        return item.size
     known = {POINT14: POINT14_LAYERS, RGB14: 1, RGBNIR14: 2, WAVEPACKET14: 1}
-    layers = 0
-    for item in vlr.items:
-        if item.kind != BYTE14 and item.kind not in known:
-            raise Corrupt(f"its laszip record has an item of type {item.kind}")
-        layers += item.size if item.kind == BYTE14 else known[item.kind]
-    return layers
+    if item.kind not in known:
+        raise Corrupt(f"its laszip record has an item of type {item.kind}")
+    return known[item.kind]
 
 
 def check_layers(data: bytes, chunks: Sequence[tuple[int, int]], vlr: LaszipVlr) -> None:
