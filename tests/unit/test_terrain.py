@@ -1,12 +1,14 @@
 """Heights are filled the same in any window, and become rasters and pictures that readers understand."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
-from tilery.workloads.pointcloud import heights, relief, surface
+from tilery.workloads.pointcloud import heights, pictures, relief, surface
 from tilery.workloads.pointcloud.grid import VOID, Window
 from tilery.workloads.pointcloud.rasters import NODATA, Raster, Sheet, read
 
@@ -120,3 +122,16 @@ def test_a_picture_in_strips_is_the_picture(monkeypatch: pytest.MonkeyPatch) -> 
     one = relief.paint(heights_m, 1.0)
     monkeypatch.setattr(relief, "STRIP", 7)
     assert np.array_equal(relief.paint(heights_m, 1.0), one)
+
+
+def test_a_picture_has_a_scale_of_a_round_length_whatever_its_size() -> None:
+    assert [pictures.scale_length(most) for most in (0.03, 0.99, 7.0, 210.0, 5000.0)] == [0.02, 0.5, 5, 200, 5000]
+    key = pictures.Key("1 m", "2 m", relief.palette_of(8))
+    for side, shown, width in ((3, 480, 480), (241, 241, 420), (2_000, 800, 800)):
+        pixels = np.full((side, side, 4), 255, np.uint8)
+        with Image.open(io.BytesIO(pictures.framed(pixels, 0.5, 800, key))) as picture:
+            assert picture.size == (width, shown + pictures.STRIP)
+            strip = np.asarray(picture)[-pictures.STRIP :]
+        metres = 0.5 * side / shown
+        dark = (strip[-11, pictures.MARGIN :, :3] < 90).all(axis=1)
+        assert np.argmin(dark) * metres == pytest.approx(pictures.scale_length(0.3 * width * metres), rel=0.05)

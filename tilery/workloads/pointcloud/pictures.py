@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from tilery.workloads.pointcloud import gridding
@@ -18,6 +20,11 @@ from tilery.workloads.pointcloud.relief import PNG_LEVEL
 
 LONGEST = 800
 """Most pixels along a side: memory is bounded, whatever the area."""
+SMALLEST = 480
+"""Pictures of half as many pixels a side, or fewer, are enlarged, a whole number of times."""
+LEAST_WIDTH, STRIP, MARGIN, KEY_WIDTH = 420, 40, 14, 90
+"""Pixels: of a picture, of the strip below it, and in the strip."""
+PAPER, INK = (247, 247, 245, 255), (40, 44, 52, 255)
 NEAR = 3
 """Pixels within which one without points takes the class of the nearest one with some."""
 
@@ -65,8 +72,10 @@ def near(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return closed
 
 
-def paint(classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade: NDArray[np.float32] | None) -> bytes:
-    """A PNG of classes in their colours (`#rrggbb`), lit by `shade` (0 to 1, any shape); transparent where there is none."""
+def paint(
+    classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade: NDArray[np.float32] | None
+) -> NDArray[np.uint8]:
+    """RGBA pixels of classes in their colours (`#rrggbb`), lit by `shade` (0 to 1, any shape); transparent without class."""
     palette = np.zeros((256, 3), np.float32)
     for label in range(256):
         text = colours.get(label, other)
@@ -76,7 +85,7 @@ def paint(classes: NDArray[np.uint8], colours: dict[int, str], other: str, shade
         lit = Image.fromarray(shade).resize((classes.shape[1], classes.shape[0]), Image.Resampling.BILINEAR)
         picture *= 0.35 + 0.92 * np.asarray(lit)[..., None]
     alpha = np.where(classes > 0, 255, 0)[..., None]
-    return png(np.concatenate([np.clip(picture, 0, 255), alpha], axis=-1).astype(np.uint8))
+    return np.concatenate([np.clip(picture, 0, 255), alpha], axis=-1).astype(np.uint8)
 
 
 def shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
@@ -89,11 +98,60 @@ def shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels, "RGBA").resize(size, Image.Resampling.BOX, reducing_gap=2.0))
 
 
-def of_view(bands: NDArray[np.uint8]) -> bytes:
-    """A PNG of a view (bands of 8 bits: one or three; row 0 in the north), transparent where it shows nothing."""
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What colours from low to high stand for."""
+
+    low: str
+    high: str
+    palette: NDArray[np.float32]
+    """Shape (steps, 3), 0 to 255."""
+
+
+def framed(pixels: NDArray[np.uint8], pixel_m: float, longest: int, key: Key | None = None) -> bytes:
+    """A PNG of RGBA pixels (north up) for the report: of a size to look at, with a bar of its scale, north, and a key below.
+
+    `pixel_m`: metres a pixel, before it is shrunk to `longest` a side, or small pictures enlarged.
+    """
+    height, width = pixels.shape[:2]
+    times = max(1, SMALLEST // max(height, width))
+    picture = Image.fromarray(np.ascontiguousarray(shrunk(pixels, longest)), "RGBA")
+    picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    metres = pixel_m * width / picture.width
+    sheet = Image.new("RGBA", (max(picture.width, LEAST_WIDTH), picture.height + STRIP), (0, 0, 0, 0))
+    sheet.paste(picture, ((sheet.width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(sheet)
+    draw.rectangle((0, picture.height, sheet.width, sheet.height), fill=PAPER)
+    line = picture.height + STRIP - 10
+    length = scale_length(0.3 * sheet.width * metres)
+    end = MARGIN + round(length / metres)
+    draw.line([(MARGIN, line - 6), (MARGIN, line), (end, line), (end, line - 6)], fill=INK, width=2)
+    font = ImageFont.load_default(13)
+    draw.text(((MARGIN + end) // 2, line - 4), f"{length:,g} m", INK, font, anchor="mb")
+    middle = end + 26
+    draw.polygon([(middle, line - 22), (middle - 5, line), (middle, line - 5), (middle + 5, line)], fill=INK)
+    draw.text((middle + 10, line), "N", INK, font, anchor="lb")
+    if key is not None:
+        right = sheet.width - MARGIN - round(draw.textlength(key.high, font))
+        left = right - KEY_WIDTH
+        ramp = np.broadcast_to(key.palette[np.linspace(0, len(key.palette) - 1, KEY_WIDTH).astype(int)], (14, KEY_WIDTH, 3))
+        sheet.paste(Image.fromarray(ramp.astype(np.uint8)), (left, line - 14))
+        draw.text((left - 6, line), key.low, INK, font, anchor="rb")
+        draw.text((right + 6, line), key.high, INK, font, anchor="lb")
+    return png(np.asarray(sheet))
+
+
+def scale_length(most: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten (m) that is not longer."""
+    power = 10.0 ** math.floor(math.log10(most))
+    return max(step * power for step in (1, 2, 5) if step * power <= most)
+
+
+def of_view(bands: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGBA pixels of a view (bands of 8 bits: one or three; row 0 in the north), transparent where it shows nothing."""
     shown = np.broadcast_to(bands, (3, *bands.shape[-2:]))
     alpha = np.where(shown.max(axis=0) > 0, 255, 0)[None].astype(np.uint8)
-    return png(shrunk(np.ascontiguousarray(np.concatenate([shown, alpha]).transpose(1, 2, 0)), LONGEST))
+    return np.concatenate([shown, alpha]).transpose(1, 2, 0)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

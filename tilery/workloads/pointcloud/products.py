@@ -243,13 +243,16 @@ class _Making:
         if self.relief is not None:
             resolution_m = self.publication.work.options.resolution_m
             caption = f"Terrain, {resolution_m:g} m cells, lit from the north-west, tinted by height"
-            yield Picture(pictures.png(pictures.shrunk(self.relief, RELIEF_PIXELS)), caption, "Shaded relief of the ground")
+            yield Picture(
+                self._framed(self.relief, DTM, RELIEF_PIXELS, self._heights_key()), caption, "Shaded relief of the ground"
+            )
 
     def _view(self) -> Iterator[Picture]:
         view = self.small(VIEW)
         if view is not None:
             caption = "The highest point of each cell, in its colour or intensity"
-            yield Picture(pictures.of_view(view.values[..., ::-1, :]), caption, "View from above")
+            shown = pictures.of_view(view.values[..., ::-1, :])
+            yield Picture(self._framed(shown, VIEW, pictures.LONGEST), caption, "View from above")
 
     def _classes(self) -> Iterator[Picture]:
         shaded = next((name for name in (DSM, DTM) if name in self.heights), "")
@@ -258,8 +261,21 @@ class _Making:
         for name, caption in ((BEFORE, "Classes as they came"), (AFTER, "Classes as they are now")):
             classes = self.small(name)
             assert classes is not None
-            png = pictures.paint(pictures.near(classes.values)[::-1], colours, OTHER_COLOUR, lit)
-            yield Picture(png, f"{caption}: the highest point of each cell", caption)
+            painted = pictures.paint(pictures.near(classes.values)[::-1], colours, OTHER_COLOUR, lit)
+            png = self._framed(painted, name, pictures.LONGEST)
+            yield Picture(png, f"{caption}: the highest point of each cell, in the colours of the list below", caption)
+
+    def _framed(self, painted: NDArray[np.uint8], name: str, longest: int, key: pictures.Key | None = None) -> bytes:
+        """The PNG of what was painted on the pixels of this name."""
+        step = drawing.step_for(name, self.area.extent, self.area.resolution_m)
+        return pictures.framed(painted, step * self.area.resolution_m, longest, key)
+
+    def _heights_key(self) -> pictures.Key | None:
+        limits = relief.limits_of(self._lit(DTM)[0])
+        if limits is None:
+            return None
+        low, high = (f"{height * self.frame.z_unit_m:,.1f} m" for height in limits)
+        return pictures.Key(low, high, relief.palette_of(relief.TINT_STEPS))
 
 
 def _thin(survey: Survey, resolution_m: float) -> list[str]:

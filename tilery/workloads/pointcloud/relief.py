@@ -51,16 +51,30 @@ def shade(heights: Heights, cell: float, z_factor: float = 1.0) -> Heights:
     return shade
 
 
+def limits_of(heights: Heights) -> tuple[float, float] | None:
+    """The heights that the lowest and the highest tint stand for: all but a hundredth lie between; None where all is void."""
+    known = heights[np.isfinite(heights)]
+    if not len(known):
+        return None
+    low, high = np.percentile(known, (1, 99))
+    return float(low), float(high)
+
+
+def palette_of(steps: int) -> Heights:
+    """The tints from low to high, shape (steps, 3), 0 to 255."""
+    stops = np.linspace(0, len(_TINTS) - 1, steps)
+    return np.stack([np.interp(stops, np.arange(len(_TINTS)), band) for band in _TINTS.T], axis=1).astype(np.float32)
+
+
 def paint(heights: Heights, cell: float, z_factor: float = 1.0) -> npt.NDArray[np.uint8]:
     """RGBA pixels of heights (row 0 in the north; NaN is void and transparent), shaded and tinted by height."""
     pixels = np.zeros((*heights.shape, 4), np.uint8)
-    known = heights[np.isfinite(heights)]
-    if not len(known):
+    limits = limits_of(heights)
+    if limits is None:
         return pixels
-    low, high = (float(edge) for edge in np.percentile(known, (1, 99)))
+    low, high = limits
     level = np.float32((low + high) / 2)  # slopes are differences of small numbers
-    stops = np.linspace(0, len(_TINTS) - 1, TINT_STEPS)
-    palette = np.stack([np.interp(stops, np.arange(len(_TINTS)), band) for band in _TINTS.T], axis=1).astype(np.float32)
+    palette = palette_of(TINT_STEPS)
     for top in range(0, len(heights), STRIP):
         above = min(top, 1)
         wide = heights[top - above : top + STRIP + 1]
