@@ -133,5 +133,5 @@ def test_a_picture_has_a_scale_of_a_round_length_whatever_its_size() -> None:
             assert picture.size == (width, shown + pictures.STRIP)
             strip = np.asarray(picture)[-pictures.STRIP :]
         metres = 0.5 * side / shown
-        dark = (strip[-11, pictures.MARGIN :, :3] < 90).all(axis=1)
+        dark = (strip[-10, pictures.MARGIN :, :3] < 90).all(axis=1)
         assert np.argmin(dark) * metres == pytest.approx(pictures.scale_length(0.3 * width * metres), rel=0.05)
