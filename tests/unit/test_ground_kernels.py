@@ -9,12 +9,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tilery.workloads.pointcloud import class_layer, compiled, fill, grid, ground, morphology
+from tilery.workloads.pointcloud import class_layer, compiled, fill, grid, ground, morphology, squares
 from tilery.workloads.pointcloud.grid import VOID, Window
 from tilery.workloads.pointcloud.options import GroundOptions
 
 pytest.importorskip("numba")
-SMALL = GroundOptions(max_window_m=6, fill_m=5, slope_radius_m=3, grow_m=4, grow_rounds=2)
+SMALL = GroundOptions(
+    max_window_m=6, fill_m=5, slope_radius_m=3, grow_m=4, grow_rounds=2, crowd_m=5, crowd_window_m=11, crowd_share=0.2
+)
 Seed = st.integers(0, 2**32 - 1)
 
 
@@ -76,7 +78,27 @@ def test_a_line_so_long_that_it_weighs_nothing_counts_from_its_ends_alone() -> N
     assert (one != VOID).all()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=30)
+@given(Surfaces, st.integers(0, 50))
+@example(WIDEST, 1)
+def test_sums_over_squares_and_slopes(surface: npt.NDArray[np.int32], radius: int) -> None:
+    for work in (lambda: squares.total(surface, radius), lambda: ground.slope_mm(surface, 1000)):
+        one, other = both(work)
+        assert one.dtype == other.dtype
+        assert (one == other).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(Surfaces, Seed, st.integers(0, 100_000))
+@example(WIDEST, 1, 0)
+def test_what_is_lowered_too_much(drop: npt.NDArray[np.int32], seed: int, length: int) -> None:
+    slope, apart = np.random.default_rng(seed).integers(0, ground.STEEPEST + 1, (2, *drop.shape)).astype(np.int32)
+    one, other = both(lambda: ground.exceeds(drop, slope, length, apart))
+    assert one.dtype == other.dtype == np.bool_
+    assert (one == other).all()
+
+
+@settings(deadline=None, max_examples=20)
 @given(
     Seed,
     st.integers(1, 4000),

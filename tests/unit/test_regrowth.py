@@ -12,9 +12,13 @@ Cells = npt.NDArray[np.bool_]
 Heights = npt.NDArray[np.int32]
 
 
+def regrown(heights: Heights, ground: Cells, sticking: Cells, options: GroundOptions | None = None) -> Cells:
+    return regrowth.regrown(heights, ground, np.zeros_like(ground), sticking, options or GroundOptions())
+
+
 def won(heights: Heights, objects: Cells, options: GroundOptions | None = None) -> Cells:
     ground, nothing = (heights != VOID) & ~objects, np.zeros(heights.shape, dtype=bool)
-    found = regrowth.regrown(heights, ground, nothing, options or GroundOptions())
+    found = regrown(heights, ground, nothing, options)
     assert (found >= ground).all(), "ground that was found stays ground"
     return found & objects
 
@@ -47,8 +51,8 @@ def test_on_an_even_slope_a_bush_stays_an_object(bump_mm: int, back: bool) -> No
 def test_a_bush_that_was_taken_for_ground_goes_if_it_sticks_out(bump_mm: int, stays: bool) -> None:
     heights, bush = slope_with(bump_mm)
     ground = np.ones(heights.shape, dtype=bool)
-    assert regrowth.regrown(heights, ground, bush, GroundOptions())[20, 20] == stays
-    assert regrowth.regrown(heights, ground, np.zeros_like(bush), GroundOptions()).all()
+    assert regrown(heights, ground, bush)[20, 20] == stays
+    assert regrown(heights, ground, np.zeros_like(bush)).all()
 
 
 def test_ground_that_sees_too_little_ground_to_judge_by_stays() -> None:
@@ -56,7 +60,7 @@ def test_ground_that_sees_too_little_ground_to_judge_by_stays() -> None:
     heights[15, 15] = 5000
     heights[15, 18] = 0
     alone = heights != VOID
-    assert (regrowth.regrown(heights, alone, alone, GroundOptions()) == alone).all()
+    assert (regrown(heights, alone, alone) == alone).all()
 
 
 def test_a_house_stays_an_object() -> None:
@@ -82,10 +86,46 @@ def test_what_was_won_is_ground_in_the_next_round() -> None:
     objects = np.zeros(heights.shape, dtype=bool)
     objects[4, 20:50] = True
     reached = [
-        int(won(heights, objects, GroundOptions(grow_m=5, grow_rounds=rounds, grow_share=0.0)).sum()) for rounds in range(4)
+        int(won(heights, objects, GroundOptions(grow_m=5, grow_rounds=rounds, grow_share=0.0)).sum()) for rounds in range(3)
     ]
     assert reached[0] == 0
-    assert reached[0] < reached[1] < reached[2] < reached[3]
+    assert reached[0] < reached[1] < reached[2]
+
+
+def crowd_of_bumps(apart: int) -> tuple[Heights, Cells]:
+    """A plain with bumps of 2 m on 3 x 3 cells, so far apart, all objects but the one in the middle."""
+    heights = np.zeros((81, 81), dtype=np.int32)
+    for row in range(4, 77, apart):
+        for column in range(4, 77, apart):
+            heights[row : row + 3, column : column + 3] = 2000
+    middle = heights[36:44, 36:44] > 0
+    objects = heights > 0
+    objects[36:44, 36:44] &= ~middle
+    return heights, objects
+
+
+def test_what_is_doubted_is_ground_in_the_open_and_not_in_a_crowd() -> None:
+    options = GroundOptions(grow_keep=99)
+    for apart, stays in ((36, True), (4, False)):
+        heights, objects = crowd_of_bumps(apart)
+        ground = ~objects
+        doubted = (heights > 0) & ground
+        assert doubted.any()
+        nothing = np.zeros_like(ground)
+        found = regrowth.regrown(heights, ground, doubted, nothing, options)
+        assert (found[doubted] == stays).all()
+        assert regrowth.regrown(heights, ground, nothing, nothing, options)[doubted].all()
+
+
+def test_in_the_open_a_cell_may_rise_further() -> None:
+    """The ground around scatters, so that it depends on how many times its scatter a cell may rise."""
+    heights = np.random.default_rng(1).integers(-500, 500, (41, 41)).astype(np.int32)
+    objects = np.zeros(heights.shape, dtype=bool)
+    objects[20, 20], heights[20, 20] = True, 500
+    options = {"grow_dense": 0.8, "grow_level": 0, "grow_keep": 99}
+    assert not won(heights, objects, GroundOptions(open_grow=1, **options))[20, 20]
+    assert won(heights, objects, GroundOptions(open_grow=2, **options))[20, 20]
+    assert not won(heights, objects, GroundOptions(open_grow=2, open_share=0, **options))[20, 20]
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
@@ -93,17 +133,20 @@ def test_what_was_won_is_ground_in_the_next_round() -> None:
 def test_nothing_beyond_the_reach_counts(rounds: int, seed: int) -> None:
     """Ground and heights are changed wherever they may be; the middle stays as it was."""
     random = np.random.default_rng(seed)
-    options = GroundOptions(grow_m=3, grow_rounds=rounds)
-    from_ground, from_heights = regrowth.halo_cells(options)
-    heights = np.where(random.random((121, 121)) < 0.4, random.integers(0, 2500, (121, 121)), VOID).astype(np.int32)
-    ground = (heights != VOID) & (random.random(heights.shape) < 0.5)
-    sticking = random.random(heights.shape) < 0.5
-    before = regrowth.regrown(heights, ground, sticking, options)
+    options = GroundOptions(grow_m=3, grow_rounds=rounds, crowd_m=4, crowd_share=0.5, open_share=0.45)
+    halo = regrowth.Halo.of(options)
+    ends = random.integers(0, 2500, (121, 121))
+    heights = np.where(random.random(ends.shape) < 0.4, ends, VOID).astype(np.int32)
+    ground, doubted, sticking = (random.random(heights.shape) < 0.5 for _ in range(3))
+    before = regrowth.regrown(heights, ground & (heights != VOID), doubted, sticking, options)
     y, x = np.mgrid[:121, :121]
     distance = np.maximum(abs(y - 60), abs(x - 60))
-    other_ground = np.where(distance > from_ground + 5, (heights != VOID) & (random.random(heights.shape) < 0.5), ground)
-    other_heights = np.where(distance > max(from_ground, from_heights) + 5, random.integers(0, 2500, (121, 121)), heights)
-    after = regrowth.regrown(other_heights.astype(np.int32), other_ground & (other_heights != VOID), sticking, options)
+    ground, doubted = (
+        np.where(distance > reach + 5, random.random(cells.shape) < 0.5, cells)
+        for cells, reach in ((ground, halo.ground), (doubted, halo.doubted))
+    )
+    others = np.where(distance > halo.heights + 5, random.integers(0, 2500, heights.shape), heights).astype(np.int32)
+    after = regrowth.regrown(others, ground & (others != VOID), doubted, sticking, options)
     assert (before == after)[55:66, 55:66].all()
     assert (before != after).any()
 

@@ -4,19 +4,20 @@ After Pingel, Clarke and McBride, "An improved simple morphological filter for t
 data", ISPRS Journal 77 (2013): a minimum surface, openings by growing disks, everything that an opening lowers by more than a
 slope allows is an object, and points near the surface of what remains are ground. Different here: every opening starts from
 the same surface (so the reach is twice the largest disk, not the sum of all), the tolerance grows with the slope of the
-terrain and the distance between points, ground that the openings took is won back (regrowth.py), voids are filled from a
-bounded neighbourhood, and every sum that a label depends on is of integers.
+terrain and the distance between points, ground that the openings took is won back, more of it in the open than among trees and
+houses (regrowth.py), voids are filled from a bounded neighbourhood, and every sum that a label depends on is of integers.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud import fill, morphology, regrowth
+from tilery.workloads.pointcloud import fill, morphology, regrowth, squares
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window, bounds, cell_millimetres, lowest
@@ -30,6 +31,8 @@ BATCH_POINTS = 1 << 18
 """Points that are labelled at once: what they need then stays in the processor's cache."""
 STEEPEST = 100_000
 """Slope (mm per m) beyond which the tolerance grows no further, so that it stays an int32."""
+STEEPEST_RISE = 20_000_000
+"""Rise (mm) over two cells beyond which slopes grow no further, so that their squares fit."""
 STICKING_RADIUS = 6
 """Radius (cells) of the opening that shows low objects."""
 SPACING_RADIUS = 7
@@ -45,9 +48,11 @@ class Cells:
 
     cell_mm: int
     window: int
+    crowd_window: int
     slope_radius: int
     fill: int
     slope_mm: int
+    crowd_slope_mm: int
     low_mm: int
     threshold_mm: int
 
@@ -61,27 +66,58 @@ class Cells:
         return cls(
             cell_mm=cell_mm,
             window=cells(options.max_window_m),
+            crowd_window=cells(options.crowd_window_m),
             slope_radius=cells(options.slope_radius_m),
             fill=cells(options.fill_m),
             slope_mm=round(options.slope * MM_PER_M),
+            crowd_slope_mm=round(options.crowd_slope * MM_PER_M),
             low_mm=round(options.low_m * MM_PER_M),
             threshold_mm=round(options.threshold_m * MM_PER_M),
         )
 
+    @property
+    def pair_radii(self) -> range:
+        """Radii (pairs of cells) of the disks larger than the largest of single cells; none, or at least two."""
+        first, last = self.window // 2, -(-self.crowd_window // 2)
+        return range(first, last + 1) if 0 < first < last else range(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Halo:
+    """How many cells around a tile its labels depend on, by what is known of them: each step is made only so far out as the
+    next ones look."""
+
+    points: int
+    """Points: the sum of the steps' reaches along the longest chain."""
+    surface: int
+    """The filled surface."""
+    objects: int
+    """Cells taken or doubted."""
+    ground: int
+    """Ground cells."""
+
+    @classmethod
+    def of(cls, options: GroundOptions) -> Halo:
+        cells = Cells.of(options)
+        low_outliers, smoothed_slope = 2, 2
+        filled = cells.fill + low_outliers + cells.fill
+        taken = 2 * cells.window + cells.slope_radius + 1
+        doubted = max(taken, 2 * (2 * max(cells.pair_radii)) + 1 if cells.pair_radii else 0)
+        ground = cells.fill + smoothed_slope
+        reach = regrowth.Halo.of(options)
+        surface = ground + max(reach.ground + taken, reach.doubted + doubted if reach.doubted else 0)
+        known = ground + max(reach.ground + SPACING_RADIUS, reach.heights)
+        return cls(
+            points=max(surface + filled, known + cells.fill + low_outliers),
+            surface=surface,
+            objects=ground + max(reach.ground, reach.heights),
+            ground=ground,
+        )
+
 
 def halo_cells(options: GroundOptions) -> int:
-    """How many cells around a tile its labels depend on: the sum of the steps' reaches along the longest chain."""
-    cells = Cells.of(options)
-    first_fill = cells.fill
-    low_outliers = 2
-    refill = cells.fill
-    opening = 2 * cells.window
-    tolerance = cells.slope_radius + 1
-    from_ground, from_heights = regrowth.halo_cells(options)
-    last_fill = cells.fill
-    smoothed_slope = 2
-    ground = max(refill + opening + tolerance, SPACING_RADIUS) + from_ground
-    return first_fill + low_outliers + max(ground, from_heights) + last_fill + smoothed_slope
+    """How many cells around a tile its labels depend on."""
+    return Halo.of(options).points
 
 
 def halo_m(options: GroundOptions) -> float:
@@ -96,10 +132,10 @@ class GroundResult:
     labels: Any
     """ASPRS class per point (uint8: 1, 2 or 7) in the core; 0 for all others."""
     terrain: Any
-    """Height of the ground (int32 mm, `VOID` where unknown), rows x columns of `window`; right in the core and one cell around,
-    further out it may depend on points that were not given."""
+    """Height of the ground (int32 mm, `VOID` where unknown), rows x columns of `window`."""
     window: Window
-    """The cells of `terrain` and `low`: the core and its halo, as far as there are points."""
+    """The cells of `terrain`, `low` and `slope`: the core and two cells around, as far as there are points; what is further
+    out than one cell may depend on points that were not given."""
     low: Any
     """Cells (bool) whose lowest point is low noise."""
     height: Any
@@ -134,10 +170,18 @@ def ground_of(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> G
         labels[near], height[near] = found.labels, found.height
         return replace(found, labels=labels, height=height)
     window = window.overlap(here.bounds.grow(EDGE_CELLS))
-    terrain, low = ground_surface(minimum_surface(x, y, z, window, cells.cell_mm), options)
-    slope = smooth(slope_mm(terrain, cells.cell_mm), 1)
+    minimum = minimum_surface(x, y, z, window, cells.cell_mm)
+    (terrain, low), window = cut(ground_surface(minimum, window, core, options), window, core.grow(2))
+    slope = squares.mean(slope_mm(terrain, cells.cell_mm), 1)
     label_core(x, y, z, core, Terrain(terrain, slope, low, window), options, labels, height)
     return GroundResult(labels, terrain, window, low, height, slope)
+
+
+def cut(rasters: Sequence[Any], window: Window, wanted: Window) -> tuple[list[Any], Window]:
+    """What rasters of a window hold of another one, and that part."""
+    part = window.overlap(wanted)
+    rows, columns = part.inside(window)
+    return [module_of(raster).ascontiguousarray(raster[rows, columns]) for raster in rasters], part
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,17 +265,25 @@ def label_points(
     return labels, xp.where(known, xp.clip(height, -VOID, VOID - 1), VOID).astype(xp.int32)
 
 
-def ground_surface(minimum: Any, options: GroundOptions) -> tuple[Any, Any]:
-    """The terrain (int32 mm, `VOID` where unknown) and the cells with low noise (bool), of a minimum surface (int32 mm)."""
-    cells = Cells.of(options)
+def ground_surface(minimum: Any, window: Window, core: Window, options: GroundOptions) -> tuple[Any, Any]:
+    """The terrain (int32 mm, `VOID` where unknown) and the cells with low noise (bool), of the minimum surface (int32 mm) of a
+    window; right in the core and one cell around."""
+    cells, halo = Cells.of(options), Halo.of(options)
     low = low_cells(fill.fill(minimum, cells.fill, one_sided=False), cells.low_mm)
     xp = module_of(minimum)
     lowest_points = xp.where(low, VOID, minimum)
     surface = fill.fill(lowest_points, cells.fill, one_sided=False)
-    known = lowest_points != VOID
-    objects, sticking = object_cells(surface, known, options)
-    ground = regrowth.regrown(lowest_points, known & ~objects, sticking, options)
-    return fill.fill(xp.where(ground, lowest_points, VOID), cells.fill, one_sided=True), low
+    apart = spacing(lowest_points != VOID, cells.cell_mm)
+    (surface, apart), there = cut((surface, apart), window, core.grow(halo.surface))
+    found, there = cut(object_cells(surface, apart, there, options), there, core.grow(halo.objects))
+    (heights,), _ = cut((lowest_points,), window, there)
+    objects, doubted, sticking = found
+    ground = regrowth.regrown(heights, (heights != VOID) & ~objects, doubted, sticking, options)
+    heights[~ground] = VOID
+    (heights,), near = cut((heights,), there, core.grow(halo.ground))
+    terrain = xp.full(window.shape, VOID, dtype=xp.int32)
+    terrain[near.inside(window)] = fill.fill(heights, cells.fill, one_sided=True)
+    return terrain, low
 
 
 def low_cells(surface: Any, low_mm: int) -> Any:
@@ -242,33 +294,65 @@ def low_cells(surface: Any, low_mm: int) -> Any:
     return (surface != VOID) & (upside_down.astype(xp.int64) - opened > low_mm)
 
 
-def object_cells(surface: Any, known: Any, options: GroundOptions) -> tuple[Any, Any]:
-    """Cells (bool) that the opening by some disk lowers, from the next smaller one, by more than terrain may; and those that a
-    small opening lowers by so much that they may be low objects.
+def object_cells(surface: Any, apart: Any, window: Window, options: GroundOptions) -> tuple[Any, Any, Any]:
+    """Cells (bool) that the opening by some disk lowers, from the next smaller one, by more than terrain may; those that would
+    be such in a crowd; and those that a small opening lowers by so much that they may be low objects.
 
-    `surface` (int32 mm) is filled between the cells that are `known` (bool): over the distance between those, and not less,
-    terrain may rise.
+    `surface` (int32 mm) of the window is filled between the cells that are known, which are so far `apart` (int32 mm): over
+    that distance, and not less, terrain may rise.
     """
+    xp, cells = module_of(surface), Cells.of(options)
+    opened = [surface, *morphology.openings(surface, range(1, cells.window + 1))]
+    own = squares.mean(slope_mm(opened[-1], cells.cell_mm), cells.slope_radius)
+    own = (own.astype(xp.int64) * round(options.slope_share * 1000)) // 1000
+    slope, crowd_slope = (
+        xp.minimum(xp.maximum(least, own), STEEPEST).astype(xp.int32) for least in (cells.slope_mm, cells.crowd_slope_mm)
+    )
+    radii, most = [radius * cells.cell_mm for radius in range(1, cells.window + 1)], round(options.most_m * MM_PER_M)
+    objects = lowered(opened, [allowed_length(radius, options) for radius in radii], slope, apart)
+    doubted = lowered(opened, [min(radius, most) for radius in radii], crowd_slope, apart)
+    if cells.pair_radii:
+        doubted |= exceeds(widest_drop(surface, window, cells), crowd_slope, most, apart)
+    sticking = surface - opened[min(STICKING_RADIUS, cells.window)] > round(options.grow_height_m * MM_PER_M)
+    return objects, doubted, sticking
+
+
+def lowered(opened: Sequence[Any], lengths: Sequence[int], slope: Any, apart: Any) -> Any:
+    """Cells (bool) that are lowered from one surface to the next by more than a slope does over a length (mm): one for each
+    step, the last of them the longest."""
+    xp = module_of(slope)
+    found, most = xp.zeros(slope.shape, dtype=bool), xp.zeros(slope.shape, dtype=xp.int32)
+    for before, after, length in zip(opened[:-1], opened[1:], lengths, strict=True):
+        drop = before - after
+        if length == lengths[-1]:
+            xp.maximum(most, drop, out=most)
+        else:
+            found |= exceeds(drop, slope, length, apart)
+    return found | exceeds(most, slope, lengths[-1], apart)
+
+
+def exceeds(drop: Any, slope: Any, length: int, apart: Any) -> Any:
+    """Where (bool) heights are lowered (int32 mm) by more than a slope (int32, mm per m) does over this length or the distance
+    between points (int32 mm), whichever is more."""
+    xp, kernels = module_of(drop), kernels_for(drop, slope, apart)
+    if kernels is not None:
+        found = np.empty(drop.shape, dtype=np.bool_)
+        kernels.exceeds(drop, slope, length, apart, found)
+        return found
+    return drop > slope.astype(xp.int64) * xp.maximum(apart, xp.int32(length)) // MM_PER_M
+
+
+def widest_drop(surface: Any, window: Window, cells: Cells) -> Any:
+    """The most (int32 mm) that one of the disks larger than the largest of single cells lowers the surface by from the next
+    smaller one. These are openings of pairs of cells: what is so wide does not need finer ones."""
     xp = module_of(surface)
-    cells = Cells.of(options)
-    opened = list(morphology.openings(surface, range(1, cells.window + 1)))
-    own = smooth(slope_mm(opened[-1], cells.cell_mm), cells.slope_radius)
-    tolerance = xp.maximum(cells.slope_mm, (own.astype(xp.int64) * round(options.slope_share * 1000)) // 1000)
-    tolerance = xp.minimum(tolerance, STEEPEST).astype(xp.int32)
-    apart = spacing(known) * cells.cell_mm // MM_PER_M
-    least = (tolerance * apart // MM_PER_M).astype(xp.int32)
-    widest = int(apart.max())
-    objects = xp.zeros(surface.shape, dtype=bool)
-    before = surface
-    for radius, after in enumerate(opened, start=1):
-        length = allowed_length(radius * cells.cell_mm, options)
-        if radius == 1 or length != allowed_length((radius - 1) * cells.cell_mm, options):
-            allowed = (tolerance * xp.int64(length) // MM_PER_M).astype(xp.int32)
-            allowed = xp.maximum(allowed, least) if length < widest else allowed
-        objects |= before - after > allowed
+    pairs = morphology.in_pairs(surface, window.x0, window.y0)
+    steps = morphology.openings(pairs, cells.pair_radii)
+    before, widest = next(steps), xp.zeros_like(pairs)
+    for after in steps:
+        xp.maximum(widest, before - after, out=widest)
         before = after
-    sticks = surface - opened[min(STICKING_RADIUS, cells.window) - 1] > round(options.grow_height_m * MM_PER_M)
-    return objects, sticks
+    return xp.ascontiguousarray(morphology.from_pairs(widest, window.x0, window.y0, surface.shape))
 
 
 def allowed_length(radius_mm: int, options: GroundOptions) -> int:
@@ -281,38 +365,30 @@ def allowed_length(radius_mm: int, options: GroundOptions) -> int:
     return min(radius_mm + max(0, radius_mm - wide), round(options.most_m * MM_PER_M))
 
 
-def spacing(known: Any) -> Any:
-    """Mean distance (int64, thousandths of a cell) between the cells that are known (bool), around each."""
+def spacing(known: Any, cell_mm: int) -> Any:
+    """Mean distance (int32 mm) between the cells that are known (bool), around each."""
     xp = module_of(known)
-    count = regrowth.count_around(known, SPACING_RADIUS) + known
-    area = MM_PER_M**2 * (2 * SPACING_RADIUS + 1) ** 2
-    return xp.floor(xp.sqrt((area // xp.maximum(count, 1).astype(xp.int64)).astype(xp.float64))).astype(xp.int64)
+    area = (MM_PER_M * (2 * SPACING_RADIUS + 1)) ** 2
+    cells = xp.floor(xp.sqrt((area // xp.maximum(squares.total(known, SPACING_RADIUS), 1)).astype(xp.float64)))
+    return (cells.astype(xp.int64) * cell_mm // MM_PER_M).astype(xp.int32)
 
 
 def slope_mm(surface: Any, cell_mm: int) -> Any:
     """Slope (int32, mm per m) by central differences; 0 next to void."""
-    xp = module_of(surface)
+    xp, kernels = module_of(surface), kernels_for(surface)
+    if kernels is not None:
+        slope = np.zeros(surface.shape, dtype=np.int32)
+        kernels.slope(surface, cell_mm, STEEPEST_RISE, slope)
+        return slope
     rise_x, rise_y = (xp.zeros(surface.shape, dtype=xp.int64) for _ in range(2))
     wide = surface.astype(xp.int64)
     known = surface != VOID
     rise_x[:, 1:-1] = xp.where(known[:, 2:] & known[:, :-2], wide[:, 2:] - wide[:, :-2], 0)
     rise_y[1:-1] = xp.where(known[2:] & known[:-2], wide[2:] - wide[:-2], 0)
     # The square root of an integer below 2^53 is correctly rounded on every device.
-    steepest = xp.int64(20_000_000)
-    rise = xp.sqrt((xp.clip(rise_x, -steepest, steepest) ** 2 + xp.clip(rise_y, -steepest, steepest) ** 2).astype(xp.float64))
+    rise_x, rise_y = (xp.clip(rise, -STEEPEST_RISE, STEEPEST_RISE) for rise in (rise_x, rise_y))
+    rise = xp.sqrt((rise_x**2 + rise_y**2).astype(xp.float64))
     return (xp.floor(rise).astype(xp.int64) * MM_PER_M // (2 * cell_mm)).astype(xp.int32)
-
-
-def smooth(values: Any, radius: int) -> Any:
-    """Mean (rounded down) over the square of cells within `radius`; beyond the array counts as 0."""
-    xp = module_of(values)
-    side = 2 * radius + 1
-    total = xp.pad(values.astype(xp.int64), ((radius + 1, radius), (radius + 1, radius)))
-    total = xp.cumsum(total, axis=0)
-    total = total[side:] - total[:-side]
-    total = xp.cumsum(total, axis=1)
-    total = total[:, side:] - total[:, :-side]
-    return (total // (side * side)).astype(xp.int32)
 
 
 def bilinear(surface: Any, x: Any, y: Any, window: Window, cell_mm: int) -> Any:

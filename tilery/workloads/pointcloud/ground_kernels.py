@@ -248,6 +248,76 @@ def fill(surface: Any, reach: int, one_sided: bool, one: int, filled: Any) -> No
                 filled[row, column] = one_sum // one_weight
 
 
+@compiled(types.void(GRID, LONG, TABLE))
+def total(values: Any, radius: int, sums: Any) -> None:
+    """Sums over the square of cells within `radius` into `sums`; beyond the array counts as 0."""
+    rows, columns = values.shape
+    column_sums = np.zeros(columns, np.int64)
+    for row in range(-radius, rows):
+        if row + radius < rows:
+            for column in range(columns):
+                column_sums[column] += values[row + radius, column]
+        if row - radius > 0:
+            for column in range(columns):
+                column_sums[column] -= values[row - radius - 1, column]
+        if row < 0:
+            continue
+        inside = NOTHING
+        for column in range(-radius, columns):
+            if column + radius < columns:
+                inside += column_sums[column + radius]
+            if column - radius > 0:
+                inside -= column_sums[column - radius - 1]
+            if column >= 0:
+                sums[row, column] = inside
+
+
+@compiled(types.void(GRID, GRID, LONG, GRID, MASK))
+def exceeds(drop: Any, slope: Any, length: int, apart: Any, found: Any) -> None:
+    """As ground.py says."""
+    rows, columns = drop.shape
+    for row in range(rows):
+        for column in range(columns):
+            over = max(np.int64(apart[row, column]), length)
+            found[row, column] = drop[row, column] > slope[row, column] * over // 1000
+
+
+@shared
+def _rise(before: Any, after: Any, most: int) -> Any:
+    if before == VOID or after == VOID:
+        return 0
+    rise = after - before
+    return -most if rise < -most else most if rise > most else rise
+
+
+@compiled(types.void(GRID, LONG, LONG, GRID))
+def slope(surface: Any, cell_mm: int, steepest: int, out: Any) -> None:
+    """As `ground.slope_mm`, into `out`."""
+    rows, columns = surface.shape
+    for row in range(rows):
+        for column in range(columns):
+            x, y = 0, 0
+            if 0 < column < columns - 1:
+                x = _rise(np.int64(surface[row, column - 1]), np.int64(surface[row, column + 1]), steepest)
+            if 0 < row < rows - 1:
+                y = _rise(np.int64(surface[row - 1, column]), np.int64(surface[row + 1, column]), steepest)
+            out[row, column] = np.int64(np.sqrt(np.float64(x) * x + np.float64(y) * y)) * 1000 // (2 * cell_mm)
+
+
+@compiled(types.void(FLAT, PLACES, PLACES, PLACES, PLACES, TABLE))
+def level(heights: Any, place: Any, own: Any, steps: Any, tolerances: Any, counts: Any) -> None:
+    """How many of the cells some steps away from each place are known, and are as high but for a tolerance, into the rows of
+    `counts`; `heights` is a padded raster, `own` that of the places."""
+    for cell in range(len(place)):
+        known, alike = 0, 0
+        for number in range(len(steps)):
+            other = heights[place[cell] + steps[number]]
+            if other != VOID:
+                known += 1
+                alike += abs(other - own[cell]) <= tolerances[number]
+        counts[0, cell], counts[1, cell] = known, alike
+
+
 @compiled(types.void(FLAT, LONG, PLACES, PLACES, LONG, TABLE))
 def moments(ground: Any, width: int, place: Any, height: Any, radius: int, sums: Any) -> None:
     """Sums over the ground in the square around each place (flat index in the padded raster `ground`), without itself, into the

@@ -57,6 +57,21 @@ def openings(surface: Any, radii: range) -> Iterator[Any]:
         yield opened
 
 
+def in_pairs(surface: Any, column: int, row: int) -> Any:
+    """Lowest heights (int32 mm) of squares of 2 x 2 cells, counted from the origin of the grid, of which `surface` starts at
+    `column` and `row`."""
+    east, north = (-(start + size) % 2 for start, size in zip((column, row), surface.shape[::-1], strict=True))
+    whole = module_of(surface).pad(surface, ((row % 2, north), (column % 2, east)), constant_values=VOID)
+    rows = module_of(surface).minimum(whole[::2], whole[1::2])
+    return module_of(surface).minimum(rows[:, ::2], rows[:, 1::2])
+
+
+def from_pairs(pairs: Any, column: int, row: int, shape: tuple[int, int]) -> Any:
+    """What `in_pairs` took together, each cell with the value of its square."""
+    wide = pairs.repeat(2, axis=0).repeat(2, axis=1)
+    return wide[row % 2 : row % 2 + shape[0], column % 2 : column % 2 + shape[1]]
+
+
 def _compiled_openings(
     kernels: Any, surface: NDArray[np.int32], void: NDArray[np.bool_], base: int, radii: range
 ) -> Iterator[NDArray[np.int32]]:

@@ -28,7 +28,7 @@ class GroundOptions(BaseModel):
     grow_m: float = Field(
         7.0, gt=0, le=30, description="How far (m) an object cell looks for ground to belong to; nearer where points are dense."
     )
-    grow_rounds: int = Field(3, ge=0, le=8, description="How often what was won back is ground for others.")
+    grow_rounds: int = Field(3, ge=0, le=8, description="How often what was won back is ground for others; 0 wins nothing.")
     grow_height_m: float = Field(0.15, ge=0, description="Added (m) to the scatter of the ground about a plane through it, ...")
     grow_dense: float = Field(
         0.5, ge=0, description="... the sum of which an object cell may rise above it so many times where points are dense, ..."
@@ -45,6 +45,14 @@ class GroundOptions(BaseModel):
     grow_lift_m: float = Field(2.0, ge=0, description="Height (m) above all ground around up to which a cell may be won back.")
     level_m: float = Field(0.1, ge=0, description="Difference (m) up to which cells are at the same height, ...")
     level_slope: float = Field(0.1, ge=0, description="... growing with distance (rise over run).")
+    crowd_m: float = Field(15.0, gt=0, le=100, description="How far (m) around a cell objects are counted.")
+    crowd_share: float = Field(
+        0.3, ge=0, description="Share of them from which a cell stands in a crowd, where banks are not spared, ..."
+    )
+    crowd_slope: float = Field(0.1, gt=0, description="... terrain is always allowed this rise over run, ...")
+    crowd_window_m: float = Field(40.0, gt=0, le=200, description="... and this is the radius (m) of the largest opening.")
+    open_share: float = Field(0.15, ge=0, description="Share of objects below which a cell stands in the open, ...")
+    open_grow: float = Field(1.5, ge=0, description="... where it may rise so many times further in one more round.")
     threshold_m: float = Field(0.4, gt=0, description="Height above the surface up to which a point is ground (m).")
     threshold_slope: float = Field(1.25, ge=0, description="Added to the threshold, times the slope of the surface (m).")
     low_m: float = Field(5.0, gt=0, description="A cell this far (m) below its neighbours is low noise; on slopes further.")

@@ -4,8 +4,12 @@ On banks, terraces and cliffs an opening cuts edges off, the more the sparser th
 ground around it scatters much about a plane; seen from a low bush on an even slope, little. So a cell comes back if it rises
 above the plane, fitted to the ground cells around it without itself, by no more than a few times that scatter. It may rise
 further the more of what lies around it is at its own height: edges and mounds are part of something, trees are not. Rounds
-repeat this, as what came back is ground for others. In the end, what came back and what sticks out of the ground otherwise is
-looked at once more, more strictly: bushes on slopes go. How far cells look depends on how many lowest points there are near by.
+repeat this, as what came back is ground for others. How far cells look depends on how many lowest points there are near by.
+
+Then the surroundings count, by the share of objects in a square of some size. In the open, a bump is a bank or a rock rather
+than a thing put there: one more round, with more scatter allowed. In a crowd of trees or houses it is one of them: what only
+passed as banks do is no ground. In the end, what came back and what sticks out of the ground otherwise is looked at once more,
+more strictly: bushes on slopes go.
 
 Sums are whole numbers. What follows from them is added, multiplied, divided and rooted in float64 by separate operations,
 each correctly rounded, so the same on every device.
@@ -20,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud import morphology
+from tilery.workloads.pointcloud import morphology, squares
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, cell_millimetres
@@ -60,56 +64,69 @@ class Reach:
         return LEVEL_REACH * self.planes[-1]
 
 
-def halo_cells(options: GroundOptions) -> tuple[int, int]:
-    """How far a cell looks for ground found before, and for known heights: the rounds, and the look back at what they won."""
-    reach, looks = Reach.of(options), options.grow_rounds + 1
-    if not options.grow_rounds:
-        return 0, 0
-    return looks * reach.rounds, reach.heights + (looks - 1) * reach.rounds
+@dataclass(frozen=True, slots=True)
+class Halo:
+    """How far (cells) a cell looks: the rounds, the share of objects around, the round in the open, the look back."""
+
+    ground: int
+    """For ground found before."""
+    heights: int
+    """For known heights."""
+    doubted: int
+    """For cells that are doubted."""
+
+    @classmethod
+    def of(cls, options: GroundOptions) -> Halo:
+        if not options.grow_rounds:
+            return cls(0, 0, 0)
+        reach = Reach.of(options)
+        ground = (options.grow_rounds + 2) * reach.rounds + crowd_cells(options)
+        return cls(ground, ground - reach.rounds + reach.heights, reach.rounds)
 
 
-def regrown(heights: Any, ground: Any, sticking: Any, options: GroundOptions) -> Any:
+def crowd_cells(options: GroundOptions) -> int:
+    """Radius (cells) of the square in which objects are counted."""
+    return max(1, math.ceil(options.crowd_m * MM_PER_M / cell_millimetres(options.cell_m)))
+
+
+def regrown(heights: Any, ground: Any, doubted: Any, sticking: Any, options: GroundOptions) -> Any:
     """`ground` (bool) with the cells it wins back, and without those that do not belong to it after all.
 
-    `heights` (int32 mm) are the lowest points, `VOID` where there are none; of the ground before, only cells that are
-    `sticking` out (bool) are looked at again.
+    `heights` (int32 mm) are the lowest points, `VOID` where there are none; cells that are `doubted` (bool) are no ground in
+    crowds; of the ground before, only cells that are `sticking` out (bool) are looked at again. All 2D.
     """
     xp, reach = module_of(heights), Reach.of(options)
     if not options.grow_rounds:
         return ground.copy()
     known = heights != VOID
-    top = highest(xp.where(ground, heights, xp.int32(morphology.LOWEST)), reach.rounds).astype(xp.int64)
+    top = squares.highest(xp.where(ground, heights, xp.int32(morphology.LOWEST)), reach.rounds).astype(xp.int64)
     candidates = known & ~ground & (heights <= top + round(options.grow_lift_m * MM_PER_M))
     doubtful = list(_groups(heights, ground & sticking, known, options))
     groups = list(_groups(heights, candidates, known, options))
-    ground = ground.copy()
-    for _ in range(options.grow_rounds):
+    ground, lenience = ground.copy(), xp.ones(heights.size)
+    for number in range(options.grow_rounds + 1):
+        if number == options.grow_rounds:
+            objects, cells = squares.total(known & ~ground, crowd_cells(options)), squares.total(known, crowd_cells(options))
+            lenience[_share_below(objects, cells, options.open_share).ravel()] = options.open_grow
         around = _padded(xp.where(ground, heights, VOID), reach.rounds)
-        looks = [look(group, around, options, group.limit(options)) for group in groups]
+        looks = [look(group, around, options, group.limit(options) * lenience[group.cell]) for group in groups]
         fits = [enough & within for enough, within in looks]
         won = [group.part(fit) for group, fit in zip(groups, fits, strict=True)]
         groups = [group.part(~fit) for group, fit in zip(groups, fits, strict=True)]
         doubtful += won
         for group in won:
             ground.ravel()[group.cell] = True
+    ground &= ~doubted | _share_below(objects, cells, options.crowd_share)
     around = _padded(xp.where(ground, heights, VOID), reach.rounds)
     for group in doubtful:
         enough, within = look(group, around, options, options.grow_keep + options.grow_keep_level * group.level)
-        ground.ravel()[group.cell] = within | ~enough
+        ground.ravel()[group.cell] &= within | ~enough
     return ground
 
 
-def highest(values: Any, radius: int) -> Any:
-    """Maximum over the square of cells within `radius`."""
-    xp = module_of(values)
-    best = values.copy()
-    for axis in (0, 1):
-        line = best.swapaxes(0, axis)
-        source = line.copy()
-        for step in range(1, min(radius, len(line) - 1) + 1):
-            xp.maximum(line[step:], source[:-step], out=line[step:])
-            xp.maximum(line[:-step], source[step:], out=line[:-step])
-    return best
+def _share_below(count: Any, of: Any, share: float) -> Any:
+    """Where (bool) a count (int64) is less than this share, in thousandths, of another, or there is nothing to count."""
+    return (count * MM_PER_M < of * round(share * MM_PER_M)) | (of == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,30 +203,29 @@ def _groups(heights: Any, candidates: Any, known: Any, options: GroundOptions) -
 
 
 def count_around(cells: Any, radius: int) -> Any:
-    """How many cells (bool) hold in the square around each, without itself (int32)."""
-    xp, side = module_of(cells), 2 * radius + 1
-    total = xp.cumsum(xp.pad(cells.astype(xp.int32), ((radius + 1, radius), (radius + 1, radius))), axis=0, dtype=xp.int32)
-    total = xp.cumsum(total[side:] - total[:-side], axis=1, dtype=xp.int32)
-    return total[:, side:] - total[:, :-side] - cells
+    """How many cells (bool) hold in the square around each, without itself (int64)."""
+    return squares.total(cells, radius) - cells
 
 
 def share_at_level(padded: _Padded, cell: Any, height: Any, width: int, radius: int, options: GroundOptions) -> Any:
     """Share (float64) of the known cells within `radius` that are as high as the cell, nearly, the further the less nearly."""
-    xp = module_of(height)
-    place, own = padded.place(cell, width), height.astype(xp.int32)
-    count, level = (xp.zeros(len(cell), dtype=xp.int32) for _ in range(2))
+    xp, place = module_of(height), padded.place(cell, width)
     near_mm = round(options.level_m * MM_PER_M)
     per_cell = round(options.level_slope * cell_millimetres(options.cell_m))
-    for dy in range(-radius, radius + 1):
-        for dx in range(-radius, radius + 1):
-            if not 0 < dy * dy + dx * dx <= radius * radius:
-                continue
-            other = padded.flat[place + (dy * padded.width + dx)]
-            tolerance = xp.int32(near_mm + math.isqrt((dy * dy + dx * dx) * per_cell * per_cell))
-            # A void differs from every height by more than any tolerance.
-            count += other != VOID
-            level += (other >= own - tolerance) & (other <= own + tolerance)
-    return level / xp.maximum(count, 1)
+    aside = range(-radius, radius + 1)
+    disk = [(dy, dx) for dy in aside for dx in aside if 0 < dy * dy + dx * dx <= radius * radius]
+    steps = [dy * padded.width + dx for dy, dx in disk]
+    tolerances = [near_mm + math.isqrt((dy * dy + dx * dx) * per_cell * per_cell) for dy, dx in disk]
+    counts, kernels = xp.zeros((2, len(cell)), dtype=xp.int64), kernels_for(padded.flat, place, height)
+    if kernels is not None:
+        kernels.level(padded.flat, place, height, np.array(steps), np.array(tolerances), counts)
+        return counts[1] / xp.maximum(counts[0], 1)
+    for step, tolerance in zip(steps, tolerances, strict=True):
+        other = padded.flat[place + step]
+        # A void differs from every height by more than any tolerance.
+        counts[0] += other != VOID
+        counts[1] += xp.abs(other - height) <= tolerance
+    return counts[1] / xp.maximum(counts[0], 1)
 
 
 def look(group: _Group, ground: _Padded, options: GroundOptions, limit: Any) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tilery.workloads.pointcloud import squares
 from tilery.workloads.pointcloud.fill import fill
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, TileGrid, TileIndex, Window, cell_millimetres
 
@@ -43,19 +44,11 @@ MORE = sum(SMOOTHING)
 def smoothed(heights: NDArray[np.int32], measured: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The same heights where they are measured; what was filled, along lines that show, becomes the mean of what is around."""
     known = heights != VOID
-    changed, one = known & ~measured, known.astype(np.int64)
+    changed = known & ~measured
     for radius in SMOOTHING:
-        total, count = _box(np.where(known, heights, 0).astype(np.int64), radius), _box(one, radius)
+        total, count = squares.total(np.where(known, heights, 0), radius), squares.total(known, radius)
         heights = np.where(changed, (2 * total + count) // np.maximum(2 * count, 1), heights).astype(np.int32)
     return heights
-
-
-def _box(values: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
-    """Sum over the square of cells within `radius`; beyond the array counts as 0."""
-    side = 2 * radius + 1
-    total = np.cumsum(np.pad(values, ((radius + 1, radius), (radius + 1, radius))), axis=0)
-    total = np.cumsum(total[side:] - total[:-side], axis=1)
-    return total[:, side:] - total[:, :-side]
 
 
 def filled(mean: NDArray[np.int32], wide: Window, core: Window, reach: int) -> NDArray[np.int32]:
