@@ -5,6 +5,7 @@ The same loop runs in the Lambda functions tile, merge and finish, and in a Batc
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import tempfile
@@ -20,6 +21,7 @@ from tilery.outcomes import BadInput, Outcome, OutOfMemory, Transient
 from tilery.progress import Progress, Show
 from tilery.run import Run
 from tilery.stages import Link
+from tilery.store.disk import DiskFull
 from tilery.store.port import Changed, NotFound, Store
 from tilery.workload import Done, Item, StageName, Work, Workload
 
@@ -143,6 +145,10 @@ def as_outcome(error: Exception, item: Item) -> Outcome:
         return BadInput(f"an input changed while the run was going on: {error}; drop it again")
     if isinstance(error, NotFound) and str(error).startswith("drop/"):
         return BadInput(f"an input is gone from the drop folder: {error}; drop it again")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(
+            f"the disk that holds {error.filename or tempfile.gettempdir()} is full; make room, then redrive the run"
+        )
     if isinstance(error, NotFound):
         return Transient(f"a file of the run is not there: {error}")
     log.exception("%s: unexpected %s", item["id"], type(error).__name__)

@@ -8,7 +8,7 @@ import os
 import signal
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -43,7 +43,13 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("stage", ["process", "finish"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("process", marks=pytest.mark.skipif("TILERY_LONG_TESTS" not in os.environ, reason="as in test_kills")),
+        "finish",
+    ],
+)
 def test_a_worker_killed_in_a_stage_is_replaced_and_nothing_else_is_done_again(
     cloud: Cloud, video: Path, undisturbed: Ended, stage: str
 ) -> None:
@@ -78,20 +84,6 @@ def test_a_segment_that_always_fails_is_a_span_that_is_missing_and_never_a_zero(
         assert sum(1 for _ in film.decode(video=0)) == 100 + 1, "a slate stands for what is missing"
 
 
-def text(folder: Path) -> Path:
-    path = folder / "film.mp4"
-    path.write_text("this is no video\n" * 500)
-    return path
-
-
-def cut(folder: Path) -> Path:
-    """An MP4 whose index, at its end, was never uploaded."""
-    whole = film_street(folder / "whole.mp4", seconds=3).read_bytes()
-    path = folder / "cut.mp4"
-    path.write_bytes(whole[: whole.rindex(b"moov") - 4])
-    return path
-
-
 def huge(folder: Path) -> Path:
     """A PNG of a few bytes that says it has 30,000 x 30,000 pixels, as the frame of a folder."""
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
@@ -102,21 +94,6 @@ def huge(folder: Path) -> Path:
     return path.parent
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [(text, ("film.mp4",)), (cut, ("cut.mp4",)), (huge, ("000001.png", "megapixel"))],
-    ids=["text", "cut off", "huge"],
-)
-def test_media_that_cannot_be_worked_on_is_refused_with_a_sentence(
-    cloud: Cloud, tmp_path: Path, make: Callable[[Path], Path], words: tuple[str, ...]
-) -> None:
-    refused(cloud.run(make(tmp_path)), *words)
-
-
-def test_names_in_metadata_lead_nowhere(cloud: Cloud, tmp_path: Path) -> None:
-    """A playlist that names a file of the machine is no video, whatever it is called."""
-    secret = tmp_path / "secret.mp4"
-    film_street(secret, seconds=1)
-    path = tmp_path / "list.mp4"
-    path.write_text(f"ffconcat version 1.0\nfile {secret}\n")
-    refused(cloud.run(path), "list.mp4")
+def test_media_that_cannot_be_worked_on_is_refused_with_a_sentence(cloud: Cloud, tmp_path: Path) -> None:
+    """One of many: the others are in tests/unit/test_cctv_probe.py."""
+    refused(cloud.run(huge(tmp_path)), "000001.png", "megapixel")

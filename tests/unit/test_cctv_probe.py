@@ -237,3 +237,18 @@ def test_a_source_that_was_replaced_is_not_read(tmp_path: Path) -> None:
     source: Source = drop.sources[0].model_copy(update={"version": "5-5"})
     with pytest.raises(Changed):
         probe(drop.store, source, 0, MOST)
+
+
+def test_a_stream_that_grows_in_its_middle_keeps_its_time(tmp_path: Path) -> None:
+    """Two pieces of H.264 in one file: what does not have the size that was probed is damaged, however large it is."""
+    quick = {"preset": "ultrafast"}
+    small, large = (
+        make(tmp_path / f"{side}.ts", frames=3, size=(side, side), options=quick).read_bytes() for side in (96, 512)
+    )
+    (tmp_path / "a.ts").write_bytes(small + large)
+    drop = Drop(tmp_path / "root").add(tmp_path / "a.ts")
+    clip = Clip.of(drop.size().facts["clips"][0])
+    pictures = drop.decode(clip)
+    assert (clip.width, clip.height) == (96, 96)
+    assert [picture.damaged for picture in pictures[:2]] == [False, False]
+    assert pictures[-1].damaged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.toys import SUMS, environment
 from tilery import keys, manifest, publishing, registry, sizing, stages, whole, worker
 from tilery.outcomes import BadInput, Incomplete, Outcome
 from tilery.store import open_store
+from tilery.store.disk import DiskFull
 from tilery.store.port import Store
 
 NUMBERS = "\n".join(str(number) for number in range(1, 61)).encode()
@@ -141,3 +143,9 @@ def test_finished_stages_are_shared_only_while_their_files_are_young(store: Stor
             assert stages.chain(store, sizing.size(store, "acme", again.run_id))[0].folder == folders[0]
     assert folders[0] == folders[1]
     assert len(set(folders)) == 3
+
+
+def test_a_scratch_disk_that_is_full_is_said_in_plain_words() -> None:
+    failure = worker.as_outcome(OSError(errno.ENOSPC, "No space left on device", "/scratch/film.mp4"), {"id": "a"})
+    assert isinstance(failure, DiskFull)
+    assert str(failure) == "the disk that holds /scratch/film.mp4 is full; make room, then redrive the run"
