@@ -1,10 +1,13 @@
 """What the process verb costs beside pure decoding, at SD, 1080p and 4K: frames a second and per CPU-second, and peak memory.
 
-python -m benchmarks.cctv.speed [--sizes sd,1080p,4k] [--seconds 20] [--detector auto] [--longer]
+python -m benchmarks.cctv.speed [--videos sd,1080p,4k,wall1080p,wall4k] [--seconds 20] [--hz 6] [--detector auto]
+python -m benchmarks.cctv.speed --hour
 
-The video is PETS (people who walk, seen by a fixed camera), scaled, crossfaded to 30 frames a second, with the noise of a
-sensor, in H.264. Each measurement is a process of its own, and takes its start-up off: that of a run on the first frame alone.
-`--longer` repeats the process verb on a video three times as long, for the memory.
+`sd`, `1080p` and `4k` are PETS (people who walk, seen by a fixed camera), scaled, crossfaded to 30 frames a second, with the
+noise of a sensor, in H.264 with B pictures, as files are made. `wall1080p` and `wall4k` are PETS at its own size, side by side
+at different moments, at 25 frames a second without B pictures, as cameras encode: more to decode, and people everywhere.
+Each measurement is a process of its own, and takes its start-up off: that of a run on the first frames alone.
+`--hour` is highway, looped to six minutes and to an hour: what it costs is to be ten times as much, and the memory the same.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ from tilery.workloads.cctv.decode import decode
 
 SIZES = {"sd": (768, 576), "1080p": (1920, 1080), "4k": (3840, 2160)}
 RATE = 30
+WALL_RATE = 25
+APART = 137
+"""Frames between neighbours in a wall."""
 STEPS = 3
 """Frames made of one of PETS, by crossfading to the next."""
 
@@ -61,10 +67,62 @@ def made(path: Path, width: int, height: int, seconds: int) -> Path:
     return path
 
 
-def task(kind: str, video: Path, detector: str) -> int:
+def wall(path: Path, width: int, height: int, seconds: int) -> Path:
+    """PETS at its own size in rows and columns, each at another moment, forth and back; made once."""
+    if path.exists():
+        return path
+    partial = path.with_suffix(".part.mp4")
+    with av.open(str(DATA / "pets" / "vtest.avi")) as source:
+        shown = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    down, across = shown[0].shape[:2]
+    there_and_back = [*range(len(shown)), *range(len(shown) - 2, 0, -1)]
+    with av.open(str(partial), "w") as output:
+        how = {"preset": "veryfast", "crf": "23", "g": "50", "bf": "0"}
+        stream: Any = output.add_stream("libx264", rate=WALL_RATE, options=how)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        picture = np.empty((-(-height // down) * down, -(-width // across) * across, 3), np.uint8)
+        for number in range(max(STEPS, seconds * WALL_RATE)):
+            for place in range(picture.size // shown[0].size):
+                row, column = divmod(place, picture.shape[1] // across)
+                one = shown[there_and_back[(number + APART * place) % len(there_and_back)]]
+                picture[row * down : (row + 1) * down, column * across : (column + 1) * across] = one
+            frame = np.ascontiguousarray(picture[:height, :width])
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        output.mux(stream.encode(None))
+    partial.rename(path)
+    return path
+
+
+def looped(path: Path, seconds: int) -> Path:
+    """Highway at its own size and 25 frames a second, encoded once and then repeated packet by packet; made once."""
+    if path.exists():
+        return path
+    once, partial = path.with_name("once.mp4"), path.with_suffix(".part.mp4")
+    files = sorted((DATA / "highway" / "frames").glob("*.jpg"))
+    with av.open(str(once), "w") as output:
+        stream: Any = output.add_stream("libx264", rate=WALL_RATE, options={"crf": "23", "g": "50", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for file in files:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(cv2.imread(str(file)), format="bgr24")))
+        output.mux(stream.encode(None))
+    with av.open(str(once)) as source, av.open(str(partial), "w") as output:
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        step = packets[1].pts - packets[0].pts
+        into: Any = output.add_stream_from_template(source.streams.video[0])
+        for number in range(seconds * WALL_RATE):
+            given = packets[number % len(packets)]
+            packet = av.Packet(bytes(given))
+            packet.pts = packet.dts = number * step
+            packet.time_base, packet.is_keyframe, packet.stream = given.time_base, given.is_keyframe, into
+            output.mux(packet)
+    partial.rename(path)
+    return path
+
+
+def task(kind: str, video: Path, detector: str, hz: float) -> int:
     """What a child process does; the number of frames."""
     with tempfile.TemporaryDirectory(dir=video.parent) as root:
-        work, items = sized(Path(root), [video], detector=detector, dedup="off")
+        work, items = sized(Path(root), [video], detector=detector, detect_hz=hz, dedup="off")
         if kind == "decode":
             return sum(1 for _ in decode(work.store, work.run, Clip.of(work.run.facts["clips"][0])))
         frames, _, values = seen(work, items)
@@ -72,23 +130,30 @@ def task(kind: str, video: Path, detector: str) -> int:
         return len(frames)
 
 
-def cost(kind: str, video: Path, detector: str) -> Cost:
-    found = cost_of([sys.executable, "-m", "benchmarks.cctv.speed", "--task", kind, str(video), "--detector", detector])
+def cost(kind: str, video: Path, detector: str, hz: float) -> Cost:
+    what = ["--task", kind, str(video), "--detector", detector, "--hz", str(hz)]
+    found = cost_of([sys.executable, "-m", "benchmarks.cctv.speed", *what])
     if found.code:
         raise SystemExit(found.output)
     return found
 
 
-def measure(folder: Path, name: str, seconds: int, detector: str) -> dict[str, Any]:
-    width, height = SIZES[name]
-    video, short = (
-        made(folder / f"{name}-{seconds}.mp4", width, height, seconds),
-        made(folder / f"{name}-0.mp4", width, height, 0),
-    )
-    frames = seconds * RATE
-    found: dict[str, Any] = {"size": name, "frames": frames}
+def video_of(folder: Path, name: str, seconds: int) -> Path:
+    size = SIZES[name.removeprefix("wall")]
+    return (wall if name.startswith("wall") else made)(folder / f"{name}-{seconds}.mp4", *size, seconds)
+
+
+def measure(folder: Path, name: str, seconds: int, detector: str, hz: float) -> dict[str, Any]:
+    video, short = video_of(folder, name, seconds), video_of(folder, name, 0)
+    frames = seconds * (WALL_RATE if name.startswith("wall") else RATE)
+    found: dict[str, Any] = {
+        "video": name,
+        "frames": frames,
+        "hz": hz,
+        "mbit_s": round(video.stat().st_size * 8e-6 / seconds, 1),
+    }
     for kind in ("decode", "process"):
-        whole, start = cost(kind, video, detector), cost(kind, short, detector)
+        whole, start = cost(kind, video, detector, hz), cost(kind, short, detector, hz)
         found[f"{kind}_frames_per_cpu_s"] = round(frames / max(1e-3, whole.cpu_s - start.cpu_s), 1)
         found[f"{kind}_frames_per_s"] = round(frames / max(1e-3, whole.wall_s - start.wall_s), 1)
         found[f"{kind}_peak_mib"] = round(whole.peak_mib)
@@ -97,27 +162,34 @@ def measure(folder: Path, name: str, seconds: int, detector: str) -> dict[str, A
     return found
 
 
+def hour(folder: Path, detector: str, hz: float) -> None:
+    """Six minutes, and an hour."""
+    for seconds in (360, 3600):
+        found = cost("process", looped(folder / f"hour-{seconds}.mp4", seconds), detector, hz)
+        told = {"video": "highway, looped", "minutes": seconds // 60, "cpu_s": round(found.cpu_s, 1)}
+        told |= {"frames_per_cpu_s": round(seconds * WALL_RATE / found.cpu_s), "wall_s": round(found.wall_s)}
+        print(json.dumps(told | {"peak_mib": round(found.peak_mib)}), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--sizes", default="sd,1080p,4k")
+    parser.add_argument("--videos", default="sd,1080p,4k,wall1080p,wall4k")
     parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--hz", type=float, default=6.0)
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "tilery-cctv-speed")
-    parser.add_argument("--longer", action="store_true")
+    parser.add_argument("--hour", action="store_true")
     parser.add_argument("--task", nargs=2, metavar=("KIND", "VIDEO"))
     given = parser.parse_args()
     if given.task:
-        print(task(given.task[0], Path(given.task[1]), given.detector))
+        print(task(given.task[0], Path(given.task[1]), given.detector, given.hz))
         return
     given.folder.mkdir(parents=True, exist_ok=True)
-    for name in given.sizes.split(","):
-        print(json.dumps(measure(given.folder, name, given.seconds, given.detector)), flush=True)
-        if given.longer:
-            video = made(given.folder / f"{name}-{3 * given.seconds}.mp4", *SIZES[name], 3 * given.seconds)
-            longer = cost("process", video, given.detector)
-            print(
-                json.dumps({"size": name, "three times as long": True, "process_peak_mib": round(longer.peak_mib)}), flush=True
-            )
+    if given.hour:
+        hour(given.folder, given.detector, given.hz)
+        return
+    for name in given.videos.split(","):
+        print(json.dumps(measure(given.folder, name, given.seconds, given.detector, given.hz)), flush=True)
 
 
 if __name__ == "__main__":

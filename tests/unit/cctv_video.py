@@ -102,8 +102,8 @@ class Drop:
     def clips(self, **options: Any) -> list[Clip]:
         return [Clip.of(facts) for facts in self.size(**options).facts["clips"]]
 
-    def decode(self, clip: Clip, *args: Any) -> list[Picture]:
-        return list(decode(self.store, self, clip, *args))
+    def decode(self, clip: Clip, *args: Any, **how: Any) -> list[Picture]:
+        return list(decode(self.store, self, clip, *args, **how))
 
 
 def print_of(picture: Picture) -> tuple[int, str]:

@@ -251,6 +251,43 @@ def test_of_frames_with_one_time_the_last_is_shown(tmp_path: Path) -> None:
     assert list(_latest([(0, frames[0]), (0, None), (1, None)])) == [(0, "a"), (1, None)]
 
 
+def fifths(clip_us: int) -> int:
+    return clip_us // 200_000
+
+
+@pytest.mark.parametrize(
+    "name", ["closed.mp4", "open.mkv", "deep.mkv", "open.ts", "varying.mp4", "interlaced.mp4", "refresh.mp4"]
+)
+def test_pictures_that_nobody_looks_at_are_spared_and_the_others_are_what_they_were(tmp_path: Path, name: str) -> None:
+    drop, clip = dropped(tmp_path, name, frames=40, **VIDEOS[name])
+    whole = [print_of(picture) for picture in drop.decode(clip)]
+    first = {fifths(time): time for time, _ in reversed(whole)}
+    some = [(one.clip_us, "" if one.spared else print_of(one)[1]) for one in drop.decode(clip, cell=fifths)]
+    assert [time for time, _ in some] == [time for time, _ in whole]
+    assert all(got in ("", there) for (_, got), (_, there) in zip(some, whole, strict=True))
+    assert {time for time, content in some if content} >= set(first.values())
+    assert any(not content for _, content in some) == (name != "interlaced.mp4")  # of which a packet may be half a picture
+    for place in range(0, len(whole), 5):
+        part = drop.decode(clip, whole[place][0], cell=fifths)
+        assert [(one.clip_us, "" if one.spared else print_of(one)[1]) for one in part] == some[place:]
+
+
+def test_damage_is_where_it_was_when_pictures_are_spared(tmp_path: Path) -> None:
+    drop = Drop(tmp_path / "root").add(spoiled(make(tmp_path / "a.mp4", frames=90, **VIDEOS["closed.mp4"])))
+    clip = drop.clips()[0]
+    whole = drop.decode(clip)
+    for place in range(0, len(whole), 9):
+        part = drop.decode(clip, whole[place].clip_us, cell=fifths)
+        assert [one.clip_us for one in part] == [one.clip_us for one in whole[place:]]
+        for got, there in zip(part, whole[place:], strict=True):
+            assert got.damaged <= there.damaged
+            if not (got.damaged or got.spared):
+                assert print_of(got) == print_of(there)
+    spared = next(one for one in part if one.spared)
+    with pytest.raises(ValueError, match="was not decoded"):
+        spared.rgb()
+
+
 def test_a_folder_of_frames_is_a_video(tmp_path: Path) -> None:
     import cv2
 

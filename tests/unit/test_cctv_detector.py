@@ -25,6 +25,7 @@ from tilery.workload import Work
 from tilery.workloads.cctv import detector_decoding as decoding
 from tilery.workloads.cctv import detectors, nms, slices
 from tilery.workloads.cctv.detector import Found
+from tilery.workloads.cctv.detector_classes import narrowed
 from tilery.workloads.cctv.detector_description import Decode, Description, Input, read
 from tilery.workloads.cctv.detector_onnx import load
 from tilery.workloads.cctv.labels import COCO, LABELS
@@ -70,6 +71,35 @@ def test_what_is_found_in_a_picture_does_not_depend_on_the_others(name: str, peo
     for alone, among in zip([detector.detect([one])[0] for one in people], many.detect(people), strict=True):
         np.testing.assert_array_equal(alone.box, among.box)
         np.testing.assert_array_equal(alone.score, among.score)
+
+
+def test_scores_do_not_depend_on_classes_that_nobody_looks_for(people: list[NDArray[np.uint8]]) -> None:
+    every, some = (detectors._embedded("centernet", 416, tuple(classes), "cpu", 1) for classes in (range(80), (0, 2)))
+    for picture in people[:2]:
+        given = {"pictures": every._tensor([picture])}
+        whole, part = (one.session.run(["score", "reach"], given) for one in (every, some))
+        assert (whole[0].shape[3], part[0].shape[3]) == (80, 2)
+        np.testing.assert_allclose(part[0], whole[0][..., [0, 2]], atol=1e-6)
+        np.testing.assert_array_equal(part[1], whole[1])
+        assert set(some.detect([picture])[0].label) <= {0, 2}
+
+
+def test_a_network_whose_last_step_mixes_classes_is_left_as_it_is() -> None:
+    def model(*tail: Any) -> bytes:
+        weights = numpy_helper.from_array(np.arange(12, dtype=np.float32).reshape(4, 3, 1, 1), "w")
+        nodes = [helper.make_node("Conv", ["x", "w"], ["a"]), *tail]
+        ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "score")]
+        graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weights])
+        return bytes(helper.make_model(graph).SerializeToString())
+
+    plain = narrowed(model(helper.make_node("Sigmoid", ["a"], ["score"])), "score", 4, [3, 1])
+    assert plain is not None
+    kept = numpy_helper.to_array(onnx.load_model_from_string(plain).graph.initializer[0])
+    np.testing.assert_array_equal(kept[:, :, 0, 0], [[9, 10, 11], [3, 4, 5]])
+    mixing = model(helper.make_node("Softmax", ["a"], ["score"], axis=1))
+    shared = model(helper.make_node("Sigmoid", ["a"], ["score"]), helper.make_node("Neg", ["a"], ["other"]))
+    assert [narrowed(one, "score", 4, [1]) for one in (mixing, shared, b"no model")] == [None, None, None]
+    assert narrowed(model(helper.make_node("Sigmoid", ["a"], ["score"])), "score", 80, [1]) is None
 
 
 def test_small_and_large_frames_get_the_detector_for_small_things(tmp_path: Path) -> None:

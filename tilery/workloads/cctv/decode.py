@@ -7,7 +7,7 @@ shown before that packet's own are left out, since they may lean on what was not
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,6 +34,7 @@ from tilery.workloads.cctv.limits import LARGEST_SIDE
 from tilery.workloads.cctv.opening import opened
 from tilery.workloads.cctv.pictures import dimensions, ends
 from tilery.workloads.cctv.ranges import Ranges
+from tilery.workloads.cctv.spared import Spare
 from tilery.workloads.cctv.starts import Lost, VideoPacket, packets_from, packets_of
 
 Pixels = NDArray[np.uint8]
@@ -43,6 +44,15 @@ SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXA
 """The same on every processor, at no cost when the size changes."""
 READ_AT_ONCE = 8
 """Frames of a folder that are asked from the store together."""
+
+
+class Spared:
+    """In the place of a frame that was not decoded since nobody looks at it."""
+
+
+SPARED = Spared()
+Shown = VideoFrame | Spared | None
+"""None is a frame that was lost or cannot be trusted."""
 
 
 class HasSources(Protocol):
@@ -79,6 +89,8 @@ class Picture:
     width: int
     """Of the upright picture."""
     height: int
+    spared: bool = False
+    """It was not decoded: nobody looks at it (see `decode`)."""
     _frame: VideoFrame | Pixels | None = None
     _rotation: int = 0
     _shapes: Shapes | None = None
@@ -94,13 +106,13 @@ class Picture:
     def samples(self) -> Pixels:
         """All that was decoded, not turned: one plane below the other, or the channels of each pixel."""
         if self._frame is None:
-            raise ValueError(f"the frame at {self.time_us} us is damaged")
+            raise ValueError(f"the frame at {self.time_us} us {'was not decoded' if self.spared else 'is damaged'}")
         return self._frame if isinstance(self._frame, np.ndarray) else cast(Pixels, self._frame.to_ndarray())
 
     def _as(self, kind: str, width: int | None, height: int | None) -> Pixels:
         width, height = width or self.width, height or self.height
         if self._frame is None:
-            raise ValueError(f"the frame at {self.time_us} us is damaged")
+            raise ValueError(f"the frame at {self.time_us} us {'was not decoded' if self.spared else 'is damaged'}")
         across, down = (height, width) if self._rotation % 180 else (width, height)
         if isinstance(self._frame, np.ndarray):
             return _scaled(self._frame, width, height, kind)
@@ -118,11 +130,15 @@ def decode(
     decode_from: int | None = None,
     *,
     threads: int = 1,
+    cell: Callable[[int], Hashable] | None = None,
 ) -> Iterator[Picture]:
     """Pictures of `clip` with start_us <= clip time < stop_us (microseconds; None: to the end), strictly ascending.
 
     Frames that cannot be decoded keep their place and are `damaged`. `decode_from` is the pts of a key packet at or before
     the start, where size knows one; the pictures do not depend on it.
+
+    `cell` makes a cell of a clip time: who looks at no more than the first picture of each cell gives it, and pictures behind
+    the first are `spared` where no other picture leans on them. Cells are runs of time.
     """
     start_us = max(start_us, clip.skip_us)
     if clip.kind == "frames":
@@ -130,7 +146,7 @@ def decode(
         return
     shapes = Shapes()
     with ExitStack() as stack:
-        frames = _video(store, run, clip, start_us, decode_from, threads, stack)
+        frames = _video(store, run, clip, start_us, decode_from, threads, stack, cell)
         for clip_us, frame in _latest(found for found in frames if found[0] <= clip.latest_us):
             if stop_us is not None and clip_us >= stop_us:
                 return
@@ -139,17 +155,28 @@ def decode(
 
 
 def _video(
-    store: Store, run: HasSources, clip: Clip, start_us: int, decode_from: int | None, threads: int, stack: ExitStack
-) -> Iterator[tuple[int, VideoFrame | None]]:
+    store: Store,
+    run: HasSources,
+    clip: Clip,
+    start_us: int,
+    decode_from: int | None,
+    threads: int,
+    stack: ExitStack,
+    cell: Callable[[int], Hashable] | None,
+) -> Iterator[tuple[int, Shown]]:
     """Clip times and frames from a key packet at or before `start_us` on."""
     source = run.sources[clip.sources[0]]
+
+    def spare(stream: VideoStream) -> Spare | None:
+        return Spare(stream, lambda pts: cell(clip.time_us(pts))) if cell else None
+
     if not (clip.counted or clip.sequential):
         sought, hint, back = clip.pts_at(start_us), decode_from, clip.pts_at(1_000_000) - clip.first_pts
         while sought > clip.first_pts:
             container, stream = _open(store, source, clip, threads, stack)
             if (start := packets_from(container, stream, sought, clip.first_pts, hint)) is None:
                 break
-            if (frames := whole_from(*start, clip.codec)) is not None:
+            if (frames := whole_from(*start, clip.codec, spare(stream))) is not None:
                 return ((clip.time_us(pts), frame) for pts, frame in frames)
             stack.close()
             sought, hint, back = start[0] - back, None, 2 * back
@@ -158,7 +185,7 @@ def _video(
     packets = packets_of(container, stream)
     if clip.counted:
         return _counted(packets, clip)
-    frames = shown(packets, clip.first_pts, clip.codec, trusting=clip.sequential)
+    frames = shown(packets, clip.first_pts, clip.codec, trusting=clip.sequential, spare=spare(stream))
     return ((clip.time_us(pts), frame) for pts, frame in frames)
 
 
@@ -184,8 +211,8 @@ def set_up(stream: VideoStream, threads: int) -> None:
 
 
 def shown(
-    packets: Iterable[VideoPacket | Lost], first: int, codec: str, *, trusting: bool = False
-) -> Iterator[tuple[int, VideoFrame | None]]:
+    packets: Iterable[VideoPacket | Lost], first: int, codec: str, *, trusting: bool = False, spare: Spare | None = None
+) -> Iterator[tuple[int, Shown]]:
     """Frames in the order of display, with their pts, from pts `first` on; None for one that was lost or cannot be trusted.
 
     What a decoder makes up for a damaged frame may depend on all that it decoded before, and so may the frames up to the next
@@ -193,20 +220,23 @@ def shown(
     """
     keys: set[int] = set()
     broken = False
-    for pts, frame in _displayed(packets, codec, keys):
+    for pts, frame in _displayed(packets, codec, keys, spare):
         broken = frame is None or (broken and pts not in keys)
         keys.discard(pts)
         if pts >= first:
             yield pts, frame if trusting or not broken else None
 
 
-def _displayed(packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int]) -> Iterator[tuple[int, VideoFrame | None]]:
+def _displayed(
+    packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int], spare: Spare | None
+) -> Iterator[tuple[int, Shown]]:
     """All frames; the pts of key packets are added to `keys`. Of interlaced video a packet may be half a frame.
 
     After damage the decoder is made to forget at the next key packet, as one that begins there has nothing to remember.
     """
     waiting: list[tuple[int, bool]] = []
     doubtful: set[int] = set()
+    spared: set[int] = set()
     fields = damaged = False
     fresh: int | None = None
     last: int | None = None
@@ -214,6 +244,10 @@ def _displayed(packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int]
         if isinstance(packet, Lost):
             damaged = True
             heappush(waiting, (int(packet), True))
+            continue
+        if spare and spare(packet) and packet.pts is not None:
+            heappush(waiting, (packet.pts, False))
+            spared.add(packet.pts)
             continue
         before: list[VideoFrame] = []
         if damaged and packet.is_keyframe and packet.size and not packet.is_corrupt:
@@ -236,13 +270,17 @@ def _displayed(packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int]
             fields = frame.interlaced_frame
             while waiting and waiting[0][0] <= pts:
                 early, failed = heappop(waiting)
-                if early < pts and (failed or not fields) and (last is None or early > last):
+                if early in spared:
+                    spared.discard(early)
+                    if early < pts:
+                        yield early, SPARED
+                elif early < pts and (failed or not fields) and (last is None or early > last):
                     damaged = damaged or fresh is None or early > fresh  # else it leaned on what was forgotten
                     yield early, None
             damaged = damaged or (frame.is_corrupt and (fresh is None or pts > fresh))
             last = pts
             yield pts, None if frame.is_corrupt or pts in doubtful else frame
-    yield from ((pts, None) for pts, failed in sorted(waiting) if failed or not fields)
+    yield from ((pts, SPARED if pts in spared else None) for pts, failed in sorted(waiting) if failed or not fields)
 
 
 def _emptied(decoder: VideoCodecContext) -> list[VideoFrame]:
@@ -255,12 +293,14 @@ def _emptied(decoder: VideoCodecContext) -> list[VideoFrame]:
     return frames
 
 
-def whole_from(first: int, packets: Iterable[VideoPacket | Lost], codec: str) -> Iterator[tuple[int, VideoFrame | None]] | None:
+def whole_from(
+    first: int, packets: Iterable[VideoPacket | Lost], codec: str, spare: Spare | None = None
+) -> Iterator[tuple[int, Shown]] | None:
     """`shown`, if the key packet's own picture comes out whole; else None: what follows would depend on having begun there.
 
     A damaged key frame does not, nor a recovery point of a stream that is refreshed bit by bit (ISO 14496-10 D.2.8).
     """
-    frames = shown(packets, first, codec)
+    frames = shown(packets, first, codec, spare=spare)
     found = next(frames, None)
     if found is None or found[0] != first or found[1] is None:
         return None
@@ -277,7 +317,7 @@ def _decoded(packet: VideoPacket) -> tuple[list[VideoFrame], bool]:
         return [], False
 
 
-def _counted(packets: Iterable[VideoPacket | Lost], clip: Clip) -> Iterator[tuple[int, VideoFrame | None]]:
+def _counted(packets: Iterable[VideoPacket | Lost], clip: Clip) -> Iterator[tuple[int, Shown]]:
     """Frames numbered from the start of the clip."""
     number = 0
     for packet in packets:
@@ -287,17 +327,17 @@ def _counted(packets: Iterable[VideoPacket | Lost], clip: Clip) -> Iterator[tupl
             number += 1
 
 
-def _latest(found: Iterable[tuple[int, VideoFrame | None]]) -> Iterator[tuple[int, VideoFrame | None]]:
+def _latest(found: Iterable[tuple[int, Shown]]) -> Iterator[tuple[int, Shown]]:
     """Strictly ascending times: of frames with one time the last whole one.
 
     When time goes back, the frame that is out of place is left out: the one before if the next one follows what came before
     it (a damaged time), else the one that goes back.
     """
     before: int | None = None
-    held: tuple[int, VideoFrame | None] | None = None
+    held: tuple[int, Shown] | None = None
     for time_us, frame in found:
         if held is not None:
-            if time_us == held[0] and frame is None:
+            if time_us == held[0] and (frame is None or frame is SPARED):
                 continue
             if time_us < held[0] and before is not None and time_us <= before:
                 continue
@@ -309,13 +349,17 @@ def _latest(found: Iterable[tuple[int, VideoFrame | None]]) -> Iterator[tuple[in
         yield held
 
 
-def _picture(clip: Clip, clip_us: int, frame: VideoFrame | Pixels | None, shapes: Shapes | None = None) -> Picture:
+def _picture(clip: Clip, clip_us: int, frame: Shown | Pixels, shapes: Shapes | None = None) -> Picture:
     """A frame whose size is not the clip's has no picture that fits the others."""
+    if isinstance(frame, Spared):
+        return Picture(clip.offset_us + clip_us, clip_us, False, clip.width, clip.height, spared=True)
     if frame is not None:
         size = (frame.width, frame.height) if isinstance(frame, VideoFrame) else (frame.shape[1], frame.shape[0])
         if size != ((clip.height, clip.width) if clip.rotation % 180 else (clip.width, clip.height)):
             frame = None
-    return Picture(clip.offset_us + clip_us, clip_us, frame is None, clip.width, clip.height, frame, clip.rotation, shapes)
+    return Picture(
+        clip.offset_us + clip_us, clip_us, frame is None, clip.width, clip.height, False, frame, clip.rotation, shapes
+    )
 
 
 def _folder(store: Store, run: HasSources, clip: Clip, start_us: int, stop_us: int | None) -> Iterator[Picture]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tilery.outcomes import BadInput
 from tilery.workloads.cctv import nms
 from tilery.workloads.cctv.detector import Found, Rgb
+from tilery.workloads.cctv.detector_classes import narrowed
 from tilery.workloads.cctv.detector_decoding import DECODERS, outputs_of
 from tilery.workloads.cctv.detector_description import Description
 
@@ -112,9 +113,10 @@ class OnnxDetector:
 
 def load(name: str, data: bytes, description: Description, classes: Sequence[int], device: str, threads: int) -> OnnxDetector:
     """A detector that looks for `classes` (indices into `labels.LABELS`). Raises `BadInput` naming what does not fit."""
-    session = _session(name, data, device, threads)
     labels = description.labels
     wanted = [place for place, label in enumerate(labels) if label in set(classes)]
+    less = _narrowed(data, description, wanted)
+    session = _session(name, less or data, device, threads)
     if not wanted:
         raise BadInput(f"{name} knows none of the classes that are looked for; set classes to some of what it knows")
     fixed = session.get_inputs()[0].shape[0]
@@ -124,12 +126,21 @@ def load(name: str, data: bytes, description: Description, classes: Sequence[int
         digest=identity.hexdigest(),
         description=description,
         session=session,
-        wanted=np.array(wanted),
+        wanted=np.arange(len(wanted)) if less else np.array(wanted),
         labels=np.array([labels[place] for place in wanted], np.uint8),
         batch=fixed if isinstance(fixed, int) and fixed > 0 else BATCH[session.get_providers()[0]],
     )
     _try(detector)
     return detector
+
+
+def _narrowed(data: bytes, description: Description, wanted: Sequence[int]) -> bytes | None:
+    """CenterNet's scores are a large share of its cost: a map at a fine stride for each class."""
+    how = description.decode
+    if how.kind != "centernet" or not wanted or len(wanted) == len(description.labels):
+        return None
+    output = how.outputs[0] if how.outputs else "score"
+    return narrowed(data, output, len(description.labels), wanted)
 
 
 def _session(name: str, data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:

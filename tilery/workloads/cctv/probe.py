@@ -165,7 +165,7 @@ def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[Video
 
     packets = listened()
     for pts, picture in shown(packets, -(1 << 63), stream.codec_context.codec.canonical_name):
-        if picture is not None:
+        if isinstance(picture, VideoFrame):
             read = 0
             while len(times) < LISTENED and read < LISTENED_BYTES and (packet := next(packets, None)):
                 read += packet.size

@@ -94,7 +94,8 @@ def process(work: Work[CctvOptions], item: Item) -> dict[str, Any]:
     segment = Segment(work, clip, detector)
     start_us = item["start_us"]
     stop_us = item["stop_us"] if item["stop_us"] is not None else max(clip.duration_us, start_us + 1)
-    pictures = decode(work.store, work.run, clip, max(0, start_us - WARMUP_US), item["stop_us"], item["decode_from"])
+    from_us = max(0, start_us - WARMUP_US)
+    pictures = decode(work.store, work.run, clip, from_us, item["stop_us"], item["decode_from"], cell=segment.cell)
     for picture in ahead(pictures):
         if picture.clip_us < start_us:
             segment.warm_up(picture)
@@ -138,9 +139,13 @@ class Segment:
         side = max(self._size)
         return windows(clip.width, clip.height, side, side) if max(clip.width, clip.height) > side else []
 
+    def cell(self, clip_us: int) -> tuple[int, int, int]:
+        """Only the first picture in each is looked at, or a sample of the background."""
+        return clip_us // BLOCK_US, _cell(clip_us, self._hz), clip_us // SAMPLE_US
+
     def warm_up(self, picture: Picture) -> None:
         """A picture before the segment."""
-        if not picture.damaged and not self._drone:
+        if not (picture.damaged or picture.spared or self._drone):
             self._sample(picture, None)
 
     def take(self, picture: Picture) -> None:
@@ -149,7 +154,9 @@ class Segment:
             self._settle()
             self._begin(block)
         looked, matrix, small = Looked.DAMAGED, UNREGISTERED if self._drone else np.eye(3), None
-        if not picture.damaged:
+        if picture.spared:
+            looked = Looked.SKIPPED
+        elif not picture.damaged:
             looked, self._skipped = Looked.SKIPPED, (len(self._told.time_us), picture)
             if self._due(picture.clip_us):
                 small = picture.rgb(*self._size)
@@ -228,7 +235,10 @@ class Segment:
         """The picture that the detector sees, no larger than motion needs."""
         if small.shape[1::-1] == self._motion_size:
             return small
-        return np.asarray(cv2.resize(small, self._motion_size, interpolation=cv2.INTER_AREA), np.uint8)
+        by_area = small.shape[1] > 2 * self._motion_size[0]  # else as good, and an eighth of the time
+        return np.asarray(
+            cv2.resize(small, self._motion_size, interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR), np.uint8
+        )
 
     def _settle(self) -> None:
         """The frames looked at so far, now that the background around them is known."""
