@@ -63,8 +63,9 @@ def test_tracks_and_detections_are_parquet_with_times_names_and_corners() -> Non
     assert fourth["time"].isoformat() == "2026-05-04T07:30:00.166666+00:00"
     assert (fourth["x"], fourth["y"]) == pytest.approx((12, 30), abs=1e-4)
     assert fourth["speed_kmh"] is None
-    table = exports.detections_table(FRAMES, FOUND, None)
-    first = table.to_pylist()[0]
+    for least in (score := float(FOUND.score[0]), score + 0.01):
+        assert exports.detections_table(FRAMES, FOUND, None, least)["confident"][0].as_py() == (score >= least)
+    first = exports.detections_table(FRAMES, FOUND, None, 0.5).to_pylist()[0]
     assert (first["frame"], first["class"], first["time"], first["moving"]) == (0, "person", None, None)
     assert [first[name] for name in ("x1", "y1", "x2", "y2")] == [6, 14, 14, 30]
 
@@ -74,7 +75,7 @@ def test_of_a_long_table_only_the_rows_around_a_moment_are_fetched(tmp_path: Pat
     long = frames(40_000)
     store = DirectoryStore(tmp_path)
     with store.writer("work/long.parquet") as target:
-        exports.write_parquet(exports.detections_table(long, detections(long), None), target)
+        exports.write_parquet(exports.detections_table(long, detections(long), None, 0.5), target)
     with Stored(store, "work/long.parquet") as file:
         found = pq.read_table(file, filters=[("time_s", ">=", 1000.0), ("time_s", "<=", 1002.0)], pre_buffer=True)
         fetched = file.fetched

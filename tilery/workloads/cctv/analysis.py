@@ -100,7 +100,8 @@ def _write(work: Work[CctvOptions], done: Analysis) -> list[tuple[str, str]]:
     store, options, tracks, frames = work.store, work.options, done.tracks, done.found.frames
     name = options.camera or "camera"  # never the drop's: other drops of the same video share these files
     with store.writer(work.out("detections.parquet")) as target:
-        exports.write_parquet(exports.detections_table(frames, done.found.detections, done.start), target)
+        least = tracker.begins(done.found.confident)
+        exports.write_parquet(exports.detections_table(frames, done.found.detections, done.start, least), target)
     with store.writer(work.out("tracks.parquet")) as target:
         exports.write_parquet(exports.tracks_table(tracks, done.start, _more_columns(done)), target)
     rate = work.run.facts["clips"][0]["rate"]

@@ -68,7 +68,7 @@
     for (const point of points) handle(point, kind);
     if (name === null) return;
     const [x, y] = points[0];
-    const label = node("text", {x: x + unit, y: y - unit * 0.8, class: kind, "font-size": unit * 2.2}, name);
+    const label = node("text", {x: x + unit, y: Math.max(y - unit * 0.8, unit * 2.2), class: kind, "font-size": unit * 2.2}, name);
     label.setAttribute("stroke-width", unit * 0.5);
     if (kind === "line") side(points);
   }

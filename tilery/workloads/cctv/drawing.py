@@ -76,8 +76,8 @@ def drawing(
         '<p><textarea data-role=text rows=4 readonly aria-label="Command"></textarea></p>'
         "<p><button type=button data-role=copy>Copy the command</button> <span class=note data-role=copied></span></p></div>"
         f"<p class=note>{PROPOSED if proposed else ''}Side A of a line is behind its arrow, side B before it. The command "
-        "counts again with what you drew; it reuses the detections, no frame is looked at again. After "
-        "<code>tilery run</code>, repeat that command with these <code>--set</code> instead.</p></div>"
+        "counts again with what you drew; it reuses the detections, no frame is looked at again. Of a folder of "
+        "<code>tilery run</code>, add <code>--root</code> and that folder.</p></div>"
     )
     heading = "Draw your own lines, zones and ground points"
     report.block(heading, html, style=STYLE, script=SCRIPT.read_text())

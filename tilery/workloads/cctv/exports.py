@@ -39,14 +39,16 @@ def moment(start: datetime | None, time_us: int) -> str:
     return (start + timedelta(microseconds=int(time_us))).isoformat(timespec="milliseconds") if start else ""
 
 
-def detections_table(frames: Frames, detections: Detections, start: datetime | None) -> pa.Table:
-    """A row a box: frame (from 0), time, class, score, corners in pixels of the upright frame, share that moved."""
+def detections_table(frames: Frames, detections: Detections, start: datetime | None, least: float) -> pa.Table:
+    """A row a box: frame (from 0), time, class, score, whether that is `least` or more, corners in pixels of the upright
+    frame, share that moved."""
     return pa.table(
         {
             "frame": np.searchsorted(frames.time_us, detections.time_us),
             **_times(detections.time_us, start),
             "class": _names(detections.label),
             "score": detections.score,
+            "confident": detections.score >= least,
             **_corners(detections.box),
             "moving": pa.array(detections.moving, from_pandas=True),
         }

@@ -142,7 +142,7 @@ def _gap(axis: Axis, start: float, stop: float) -> str:
 def _grid(axis: Axis) -> str:
     return "".join(
         f'<line class="grid" x1="{axis.x(at):.2f}" y1="0" x2="{axis.x(at):.2f}" y2="{2 * HALF}"/>'
-        f'<text x="{min(axis.x(at), WIDTH - 18):.2f}" y="{2 * HALF + 18}" text-anchor="middle">{axis.clock(at)}</text>'
+        f'<text x="{min(axis.x(at), WIDTH - 24):.2f}" y="{2 * HALF + 18}" text-anchor="middle">{axis.clock(at)}</text>'
         for at in axis.ticks()
     )
 

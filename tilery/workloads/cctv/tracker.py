@@ -54,11 +54,16 @@ def track(
     return numbered(without_doubles(parked.gate(looks, chains, tracks) if gate else tracks))
 
 
+def begins(confident: float) -> float:
+    """The score from which a detection is enough to begin a track: what is to be believed without one, too."""
+    return min(BEGINS * confident, max(HIGHEST, confident))
+
+
 def trusted(looks: Looks, confident: float, gate: bool) -> NDArray[np.int64]:
     """The `Trust` of each detection. With the gate, motion is evidence as the score is: what does not move is doubtful."""
     trust = np.full(len(looks.score), Trust.DOUBTFUL, np.int64)
     trust[looks.score >= confident] = Trust.CONFIDENT
-    trust[looks.score >= min(BEGINS * confident, max(HIGHEST, confident))] = Trust.BEGINS
+    trust[looks.score >= begins(confident)] = Trust.BEGINS
     if gate:
         trust[looks.moving < parked.GHOST] = Trust.DOUBTFUL
     return trust
