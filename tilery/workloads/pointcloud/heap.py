@@ -26,3 +26,10 @@ def keep_freed_pages() -> bool:
         return False
     settings = ((M_MMAP_THRESHOLD, MAPPED_BYTES), (M_TRIM_THRESHOLD, KEPT_BYTES), (M_TOP_PAD, PAD_BYTES))
     return all(mallopt(name, value) for name, value in settings)
+
+
+def give_back_freed_pages() -> bool:
+    """Let the system have what arrays gave back until now: worth it between a step of many small arrays and one of few large
+    ones, which are mapped beside them. False where the C library cannot."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim is not None and bool(trim(0))

@@ -19,6 +19,7 @@ from tilery.workloads.pointcloud.fragments import COLUMNS, Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
+from tilery.workloads.pointcloud.heap import give_back_freed_pages
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.lists import SUMMARY, TOLD_IN
 from tilery.workloads.pointcloud.options import PointCloudOptions
@@ -31,50 +32,69 @@ SHARE_READ, SHARE_WRITTEN = 0.2, 0.9
 
 def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     """Classify and rewrite every shard; returns what the finish stage would have returned."""
+    known = classify_all(work, items)
+    done = []
+    start = 0
+    for item in items if "classified" in work.options.products else []:
+        to = slice(start, start + item["count"])
+        done.append(Done(item, write_shard(work, item, known.labels[to], known.contexts[to])))
+        start = to.stop
+    return [
+        *done,
+        *_sheets(work, known.statistics, known.tiles, known.refused),
+        Done({"id": SUMMARY, "work": 1}, {"statistics": known.statistics}),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a drop once all of its points have their class."""
+
+    labels: NDArray[np.uint8]
+    """In the order of the shards, as `contexts`."""
+    contexts: NDArray[np.uint8]
+    """What coding a class needs (class_layer.py); 0 where the format is not layered."""
+    statistics: dict[str, Any]
+    tiles: list[dict[str, Any]]
+    """Where the layers of each are."""
+    refused: Refused
+
+
+def classify_all(work: Work[PointCloudOptions], items: list[Item]) -> Known:
+    """Read all points and classify them, tile after tile."""
     frame = Frame.of(work.run, work.options)
     drop = read_points(work, items, frame)
-    points, contexts = drop.points, drop.contexts
+    give_back_freed_pages()
     work.progress(SHARE_READ)
-    told = fragments.of_several(points.returns) * TOLD_IN >= len(points)
-    labels = np.zeros(len(points.z), np.uint8)
+    told = fragments.of_several(drop.points.returns) * TOLD_IN >= len(drop.points)
+    labels = np.zeros(len(drop.points), np.uint8)
     counts: list[dict[str, Any]] = []
     tiles: list[dict[str, Any]] = []
     unsure: list[tuple[str, NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]] = []
     found: list[Region] = []
     refused: list[Refused] = []
-    for relative, members in frame.grid.members(drop.x, drop.y, frame.halo):
-        tile = relative[0] + drop.corner[0], relative[1] + drop.corner[1]
+
+    def label(tile: TileIndex, members: NDArray[np.int64]) -> None:
+        """Of what a tile makes, only what is kept here is still there when the next one begins."""
         part = drop.take(members, frame)
         mine = classify(part, tile, frame, work.options, work.device, told=told)
         owned = mine.labels != 0
-        if not owned.any():
-            continue
         labels[members[owned]] = mine.labels[owned]
         counts.append(mine.statistics(part))
-        undecided = Undecided(mine.otherwise, mine.numbers)
-        tiles.append(layers.write(work, tile, frame, part, mine.labels, undecided))
+        tiles.append(layers.write(work, tile, frame, part, mine.labels, Undecided(mine.otherwise, mine.numbers)))
         waiting = np.flatnonzero(mine.numbers)
         unsure.append((tile_id(tile), members[waiting], mine.numbers[waiting], mine.otherwise[waiting]))
-        found += mine.open
+        found.extend(mine.open)
         refused.append(mine.refused)
+
+    for relative, members in frame.grid.members(drop.x, drop.y, frame.halo, owners=True):
+        label((relative[0] + drop.corner[0], relative[1] + drop.corner[1]), members)
         work.progress(SHARE_READ + (SHARE_WRITTEN - SHARE_READ) * int(np.count_nonzero(labels)) / len(labels))
     all_tiles = regions.merged(counts, found, work.options.objects, frame.grid, last=True)
     for name, place, number, otherwise in unsure:
         change = np.isin(number, all_tiles.refused.get(name, []))
         labels[place[change]] = otherwise[change]
-    done = []
-    start = 0
-    for item in items if "classified" in work.options.products else []:
-        to = slice(start, start + item["count"])
-        done.append(Done(item, write_shard(work, item, labels[to], contexts[to])))
-        start = to.stop
-    refusals = regions.joined([*refused, all_tiles.refused])
-    del drop, points, labels, unsure
-    return [
-        *done,
-        *_sheets(work, all_tiles.statistics, tiles, refusals),
-        Done({"id": SUMMARY, "work": 1}, {"statistics": all_tiles.statistics}),
-    ]
+    return Known(labels, drop.contexts, all_tiles.statistics, tiles, regions.joined([*refused, all_tiles.refused]))
 
 
 def _sheets(
