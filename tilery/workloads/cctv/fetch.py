@@ -85,7 +85,7 @@ CENTERNET = Embedded(
         input=Input(width=512, height=512, free_size=True, layout="nhwc", fill=0),
         decode=Decode(kind="centernet", strides=[4]),
         classes=list(COCO),
-        score=0.35,
+        score=0.42,
         licence=LICENCE,
     ),
 )
