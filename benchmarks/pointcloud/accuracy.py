@@ -1,8 +1,9 @@
 """Accuracy of the ground filter on the ISPRS reference samples, one default parameter set for all.
 
-python -m benchmarks.pointcloud.accuracy [--data DIR] [--set KEY=VALUE]... [--leave-one-out]
+python -m benchmarks.pointcloud.accuracy [--data DIR] [--set KEY=VALUE]... [--leave-one-out | --copies | --numbers]
 
-With `--leave-one-out`, the samples of each site are scored with the options of `CHOICES` that are best on all other sites.
+With `--leave-one-out`, the samples of each site are scored with the options of `CHOICES` that are best on all other sites; with
+`--copies`, changed copies of the samples; with `--numbers`, the samples with one number of the options 30 % less and more.
 
 Type I: ground points called object, of all ground points. Type II: object points called ground, of all object points. Total:
 wrong points of all. Kappa: Cohen's. The samples: Sithole and Vosselman, ISPRS Journal 59 (2004).
@@ -21,16 +22,21 @@ import numpy as np
 import numpy.typing as npt
 
 from tilery.options import from_text
-from tilery.workloads.pointcloud import grid, ground
+from tilery.workloads.pointcloud import class_layer, grid, ground
+from tilery.workloads.pointcloud.grid import Millimetres
+from tilery.workloads.pointcloud.options import GroundOptions
+
+Sample = tuple[Millimetres, Millimetres, Millimetres, npt.NDArray[np.bool_]]
+"""x, y, z (mm), and which points are ground."""
 
 CHOICES = [
-    {"slope": slope, "slope_share": share, "wide_m": wide, "grow_sparse": sparse, "grow_level": level, "threshold_m": threshold}
+    {"slope": slope, "wide_m": wide, "threshold_m": threshold, "crowd_share": share, "crowd_slope": crowd, "open_grow": grow}
     for slope in (0.11, 0.12, 0.14)
-    for share in (0.15, 0.25)
     for wide in (2.0, 20.0)
-    for sparse in (1.0, 1.4)
-    for level in (3.0, 4.0)
     for threshold in (0.3, 0.4)
+    for share in (0.25, 0.3, 0.35)
+    for crowd in (0.08, 0.1)
+    for grow in (1.0, 1.5)
 ]
 """What was chosen by these samples; `wide_m` 20 lets the tolerance grow evenly."""
 
@@ -50,44 +56,101 @@ def scores(truth: npt.NDArray[np.bool_], found: npt.NDArray[np.bool_]) -> dict[s
     }
 
 
-def evaluate(path: Path, options: ground.GroundOptions) -> dict[str, float]:
+def read(path: Path) -> Sample:
     las = laspy.read(path)
     x, y, z = (
         grid.to_millimetres(np.asarray(stored), scale, offset)
         for stored, scale, offset in zip((las.X, las.Y, las.Z), las.header.scales, las.header.offsets, strict=True)
     )
+    return x, y, z, np.asarray(las.classification) == ground.GROUND
+
+
+def evaluate(sample: Sample, options: GroundOptions) -> dict[str, float]:
+    x, y, z, truth = sample
     started = time.process_time()
     labels = ground.classify_ground(x, y, z.astype(np.int32), grid.bounds(x, y, grid.cell_millimetres(options.cell_m)), options)
     seconds = time.process_time() - started
-    found = scores(np.asarray(las.classification) == ground.GROUND, labels == ground.GROUND)
-    return found | {"points": len(x), "cpu_s": seconds}
+    return scores(truth, labels == ground.GROUND) | {"points": len(x), "cpu_s": seconds}
 
 
-def leave_one_out(paths: list[Path]) -> dict[str, float]:
+def kappas(samples: dict[str, Sample], options: GroundOptions) -> dict[str, float]:
+    return {name: evaluate(sample, options)["kappa"] for name, sample in samples.items()}
+
+
+def leave_one_out(samples: dict[str, Sample]) -> dict[str, float]:
     """Kappa per sample with the choice that has the best mean on the other sites (a site is the sample's first digit)."""
-    table = [{path.name[4:6]: evaluate(path, ground.GroundOptions(**choice))["kappa"] for path in paths} for choice in CHOICES]
-    names = [path.name[4:6] for path in paths]
+    table = [kappas(samples, GroundOptions(**choice)) for choice in CHOICES]
     found = {}
-    for name in names:
-        others = [other for other in names if other[0] != name[0]]
+    for name in samples:
+        others = [other for other in samples if other[0] != name[0]]
         found[name] = max(table, key=lambda row: float(np.mean([row[other] for other in others])))[name]
     return found
+
+
+def copies(sample: Sample, seed: int) -> dict[str, Sample]:
+    """The sample, mirrored, turned, moved by a part of a cell, and without every fifth point, at random."""
+    x, y, z, truth = sample
+    random = np.random.default_rng(seed)
+    angle = random.uniform(0, 2 * np.pi)
+    east, north = x - x.min(), y - y.min()
+    turned = (np.cos(angle) * east - np.sin(angle) * north, np.sin(angle) * east + np.cos(angle) * north)
+    turned_x, turned_y = (np.floor(values).astype(np.int64) for values in turned)
+    aside, up = random.integers(0, 1000, 2)
+    left = random.random(len(x)) < 0.8
+    return {
+        "mirrored": (-x, y, z, truth),
+        "turned": (turned_x, turned_y, z, truth),
+        "moved": (x + aside, y + up, z, truth),
+        "thinned": (x[left], y[left], z[left], truth[left]),
+    }
+
+
+def of_copies(samples: dict[str, Sample], options: GroundOptions) -> dict[str, dict[str, float]]:
+    """Kappa per kind of copy and sample: means over three copies of each kind."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, sample in samples.items():
+        for seed in range(3):
+            for kind, copy in copies(sample, seed).items():
+                found.setdefault(kind, {}).setdefault(name, []).append(evaluate(copy, options)["kappa"])
+    return {kind: {name: float(np.mean(values)) for name, values in row.items()} for kind, row in found.items()}
+
+
+def of_numbers(samples: dict[str, Sample], options: GroundOptions) -> dict[str, dict[str, float]]:
+    """Kappa per sample with each number of the options but the cell 30 % less and more."""
+    found = {}
+    for name, value in options.model_dump().items():
+        for factor in (0.7, 1.3) if name != "cell_m" else ():
+            changed = round(value * factor) if isinstance(value, int) else round(value * factor, 4)
+            found[f"{name} {changed}"] = kappas(samples, options.model_copy(update={name: changed}))
+    return found
+
+
+def print_kappas(table: dict[str, dict[str, float]]) -> None:
+    width = max(map(len, table)) + 2
+    print(" " * width + "".join(f"{name:>7}" for name in (*next(iter(table.values())), "mean", "least")))
+    for kind, row in table.items():
+        values = [*row.values(), float(np.mean(list(row.values()))), min(row.values())]
+        print(f"{kind:{width}}" + "".join(f"{value:7.2f}" for value in values))
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TILERY_TEST_DATA", "../shared/data")))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--leave-one-out", action="store_true")
+    how = parser.add_mutually_exclusive_group()
+    for name in ("--leave-one-out", "--copies", "--numbers"):
+        how.add_argument(name, action="store_true")
     arguments = parser.parse_args(argv)
-    paths = sorted(arguments.data.glob("pointcloud/isprs/samp*.laz"))
-    if arguments.leave_one_out:
-        held_out = leave_one_out(paths)
-        print("\n".join(f"samp{name} {kappa:7.2f}" for name, kappa in held_out.items()))
-        print(f"mean   {np.mean(list(held_out.values())):7.2f}\nminimum{min(held_out.values()):7.2f}")
-        return held_out
-    options = ground.GroundOptions(**from_text(arguments.set))
-    results = {path.name[:6]: evaluate(path, options) for path in paths}
+    samples = {path.name[4:6]: read(path) for path in sorted(arguments.data.glob("pointcloud/isprs/samp*.laz"))}
+    options = GroundOptions(**from_text(arguments.set))
+    if arguments.leave_one_out or arguments.copies or arguments.numbers:
+        class_layer.prepare(class_layer.LEAST_POINTS)
+        table = {"site left out": leave_one_out(samples)} if arguments.leave_one_out else {}
+        table |= of_copies(samples, options) if arguments.copies else {}
+        table |= of_numbers(samples, options) if arguments.numbers else {}
+        print_kappas(table)
+        return table
+    results = {f"samp{name}": evaluate(sample, options) for name, sample in samples.items()}
     columns = ("points", "type1", "type2", "total", "kappa", "cpu_s")
     print("sample  " + "".join(f"{name:>9}" for name in columns))
     for name, row in results.items():
