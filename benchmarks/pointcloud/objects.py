@@ -2,10 +2,11 @@
 
 python -m benchmarks.pointcloud.objects [--data DIR] [--set KEY=VALUE]... [--confusion] [--leave-one-out] [--whitebox] [--tiled]
 
-Intersection over union (IoU) of ground (2), vegetation (3, 4, 5 together) and building (6), over all points of a sample,
-those included that the reference leaves unclassified. With `--leave-one-out`, each file is scored with the options of `CHOICES`
-that are best on all others of its kind; with `--whitebox`, whitebox-workflows' `classify_lidar` runs beside us (`pip install
-whitebox-workflows`); with `--tiled`, the labels of small tiles are compared with those of one tile, point by point.
+Intersection over union (IoU) of ground (2), vegetation (3, 4, 5 together), building (6) and water (9), over all points of a
+sample, those included that the reference leaves unclassified. With `--leave-one-out`, each file is scored with the options of
+`CHOICES` that are best on all others of its kind; with `--whitebox`, whitebox-workflows' `classify_lidar` runs beside us
+(`pip install whitebox-workflows`); with `--tiled`, the labels of small tiles are compared with those of one tile, point by
+point.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tilery.workloads.pointcloud.objects import REACH
 from tilery.workloads.pointcloud.options import PointCloudOptions
 
 Labels = npt.NDArray[np.uint8]
-GROUPS = {"ground": (2,), "vegetation": (3, 4, 5), "building": (6,), "wire": (14,)}
+GROUPS = {"ground": (2,), "vegetation": (3, 4, 5), "building": (6,), "water": (9,), "wire": (14,)}
 KINDS = {
     "IGN": [
         f"ignpt_test_data_{name}_LA93_IGN69.laz"
@@ -44,6 +45,7 @@ KINDS = {
         "laspy_file_with_both_wkt_and_geotiff_vlrs.las",
         "lidRbook_wires.laz",
     ],
+    "water": ["lidR_Topography.laz"],
 }
 CHOICES = [
     {"rough_m": rough, "depth_m": depth, "grass_m": grass, "passed_share": passed}

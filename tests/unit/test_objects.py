@@ -233,3 +233,41 @@ def test_trees_that_were_learned_speak_only_where_returns_say_something() -> Non
     rules = SMALL.model_copy(update={"learned": False})
     assert np.array_equal(labels_of(single, SMALL, 500)[0], labels_of(single, rules, 500)[0])
     assert not np.array_equal(labels_of(points, SMALL, 500)[0], labels_of(points, rules, 500)[0])
+
+
+def pond(
+    seed: int, share: float = 0.3, bank: float = 0.8, ripple: float = 0.0, metres: int = 64
+) -> tuple[Fragment, npt.NDArray[np.bool_]]:
+    """A pond with a share of the points of the land around, which rises by `bank`; and which points are water."""
+    random = np.random.default_rng(seed)
+    count = metres * metres * 6
+    x, y = random.uniform(0, metres, (2, count))
+    off = np.hypot(x - metres / 2, y - metres / 2)
+    wet = off < 18
+    held = ~wet | (random.random(count) < share)
+    x, y, off, wet = x[held], y[held], off[held], wet[held]
+    z = 100 + np.where(wet, ripple * np.sin(x / 4), np.minimum(0.4 * (off - 18), bank)) + random.normal(0, 0.03, len(x))
+    mm = [np.floor(values * 1000).astype(np.int64) for values in (x, y, z)]
+    return points_of(mm[0], mm[1], mm[2].astype(np.int32)), wet
+
+
+def test_a_level_pond_between_banks_is_water_in_any_tiles() -> None:
+    points, wet = pond(1)
+    labels, counts = labels_of(points, SMALL, 500)
+    assert (labels[wet] == 9).mean() > 0.97
+    assert (labels[~wet] == 9).mean() < 0.02
+    for side, origin in ((27, (5, -3)),):
+        cut, cut_counts = labels_of(points, SMALL, side, origin, seed=side)
+        assert np.flatnonzero(cut != labels).tolist() == []
+        assert cut_counts == counts
+
+
+@pytest.mark.parametrize(("share", "bank", "ripple"), [(1.0, 0.8, 0.03), (0.3, 0.0, 0.0)])
+def test_what_has_the_points_of_land_or_no_banks_is_no_water(share: float, bank: float, ripple: float) -> None:
+    points, _ = pond(2, share, bank, ripple)
+    assert not (labels_of(points, SMALL, 31)[0] == 9).any()
+
+
+def test_water_is_not_looked_for_if_not_wanted() -> None:
+    points, _ = pond(1)
+    assert not (labels_of(points, replace_objects(water_m2=0), 500)[0] == 9).any()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tilery.workloads.pointcloud import regions
+from tilery.workloads.pointcloud.candidates import Candidates
 from tilery.workloads.pointcloud.grid import TileGrid, Window, tile_id
 from tilery.workloads.pointcloud.objects import RING, Found
 from tilery.workloads.pointcloud.options import ObjectOptions
@@ -25,7 +26,9 @@ def tile_of(cells: npt.NDArray[np.bool_], grid: TileGrid, tile: tuple[int, int])
     inside[core.overlap(part).inside(part)] = True
     points = np.flatnonzero(seen & inside)
     column = np.full(len(points), 6, np.uint8)
-    found = Found(column, np.full(len(points), 5, np.uint8), points.astype(np.int64), seen, part)
+    houses = Candidates.of(6, seen)
+    houses.sums["inner"] = ndimage.minimum_filter(np.pad(seen, 1), 3)[1:-1, 1:-1].astype(np.int64)
+    found = Found(column, np.full(len(points), 5, np.uint8), points.astype(np.int32), (houses,), part)
     return regions.of_tile(found, np.ones(len(points), np.uint8), tile_id(tile), core)
 
 
@@ -48,7 +51,7 @@ def by_tiles(
         parts = [merge_of(parts[start : start + fan_in], grid, last=last) for start in range(0, len(parts), fan_in)]
     accepted = np.zeros((SIDE, SIDE), bool)
     for tile, mine in seen.items():
-        own = mine.raster * ~np.isin(mine.raster, parts[0].refused.get(tile_id(tile), []))
+        own = mine.rasters[0] * ~np.isin(mine.rasters[0], parts[0].refused.get(tile_id(tile), []))
         core = grid.window(tile).overlap(mine.window)
         accepted[core.inside(Window(0, 0, SIDE, SIDE))] = own[core.inside(mine.window)] > 0
     return accepted, parts[0].statistics["classes"]
@@ -113,4 +116,4 @@ def test_a_region_inside_a_tile_is_decided_there() -> None:
     cells[3:6, 3:6] = True
     (one,) = tile_of(cells, TileGrid(1000, 18), (0, 0)).regions.values()
     assert one.open == {}
-    assert (one.cells, one.inner) == (9, 1)
+    assert (one.cells, one.sums["inner"]) == (9, 1)

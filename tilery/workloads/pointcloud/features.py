@@ -186,3 +186,16 @@ def around(values: Any, reach: int) -> Any:
             wide[:-step] += line[step:]
         total = wide.swapaxes(0, axis)
     return total
+
+
+def extreme(better: Any, values: Any, reach: int) -> Any:
+    """Maximum or minimum (`better`, of two arrays) over the square of cells within `reach`."""
+    best = values
+    for axis in (0, 1):
+        line = best.swapaxes(0, axis)
+        wide = line.copy()
+        for step in range(1, min(reach, len(line) - 1) + 1):
+            better(wide[step:], line[:-step], out=wide[step:])
+            better(wide[:-step], line[step:], out=wide[:-step])
+        best = wide.swapaxes(0, axis)
+    return best

@@ -16,15 +16,18 @@ from tilery.workloads.pointcloud.grid import VOID, Window
 
 GROUND, TOP, COUNT, INTENSITY = "ground", "top", "count", "intensity"
 COLOUR, CLASSES, BUILDING, OPEN = "colour", "classes", "building", "open"
-"""GROUND, TOP: int32 mm, `VOID` where unknown: the mean of the ground points, the highest first return.
-COUNT: uint32, points and ground points.
+"""GROUND, TOP: int32 mm, `VOID` where unknown: the mean of the points of ground and water, the highest first return.
+COUNT: uint32, points, and points of ground and water.
 CLASSES: uint8, of the highest point (0 where there is none) class, class of the input, and class where its region is refused.
 INTENSITY, COLOUR: uint16, of the highest point and one more than it is (65535 is kept at 65535), 0 where there is none.
 BUILDING: uint8, 1 where at least half of the points are building.
 OPEN: rows of int32 for what depends on regions that the tile could not decide (see `_undecided_rows`)."""
 
 BATCH_POINTS = 1 << 18
-GROUND_CLASS, BUILDING_CLASS = 2, 6
+BUILDING_CLASS = 6
+_IS_TERRAIN = np.zeros(256, bool)
+_IS_TERRAIN[[2, 9]] = True
+"""Water is terrain: whether ground is water does not change the terrain's height."""
 _IS_REAL = np.ones(256, bool)
 _IS_REAL[[7, 18]] = False
 """Noise is nothing that is seen from above."""
@@ -107,7 +110,7 @@ def _counts(points: Fragment, batches: list[_Batch], size: int, names: frozenset
     for batch in batches:
         np.add.at(counts.points, batch.cell, 1)
         if names & {GROUND, COUNT}:
-            ground = np.flatnonzero(batch.label == GROUND_CLASS)
+            ground = np.flatnonzero(_IS_TERRAIN[batch.label])
             np.add.at(counts.ground, batch.cell[ground], 1)
             np.add.at(counts.height, batch.cell[ground], points.z[batch.which[ground]].astype(np.int64))
         if BUILDING in names:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workloads.pointcloud.array_module import module_of
-from tilery.workloads.pointcloud.features import Planes, around
+from tilery.workloads.pointcloud.features import Planes, around, extreme
 from tilery.workloads.pointcloud.grid import MM_PER_M, Window
 
 CLASSES = (1, 5, 6)
@@ -143,10 +143,10 @@ def describe(
     rasters = (
         top,
         low.reshape(window.shape),
-        _best(xp.maximum, top, 1),
-        _best(xp.maximum, top, 3),
+        extreme(xp.maximum, top, 1),
+        extreme(xp.maximum, top, 3),
         rough,
-        _best(xp.minimum, rough, 1),
+        extreme(xp.minimum, rough, 1),
         share(around(several_cells, 1), count_3),
         share(around(several_cells, 2), around(count, 2)),
         share(around(per_cell(cell[passed]), 1), count_3),
@@ -157,16 +157,3 @@ def describe(
     mine = height[part]
     columns = (mine, top.ravel()[own] - mine, off_roof, several[part], *(raster.ravel()[own] for raster in rasters))
     return xp.stack([column.astype(xp.int32) for column in columns], axis=1)
-
-
-def _best(better: Any, values: Any, reach: int) -> Any:
-    """Maximum or minimum over the square of cells within `reach`."""
-    best = values
-    for axis in (0, 1):
-        line = best.swapaxes(0, axis)
-        wide = line.copy()
-        for step in range(1, min(reach, len(line) - 1) + 1):
-            better(wide[step:], line[:-step], out=wide[step:])
-            better(wide[:-step], line[step:], out=wide[:-step])
-        best = wide.swapaxes(0, axis)
-    return best

@@ -11,19 +11,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.candidates import Candidates
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, UNCLASSIFIED, GroundResult
 from tilery.workloads.pointcloud.learned import FAR_MM, Forest, dense_cells, describe
 from tilery.workloads.pointcloud.lines import wire_cells
 from tilery.workloads.pointcloud.options import ObjectOptions
+from tilery.workloads.pointcloud.water import NEAR_MM, WATER, water_cells
+from tilery.workloads.pointcloud.water import REACH as WATER_REACH
 
 LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE = 3, 4, 5, 6, 14, 18
 
 FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 2
 ROUNDS = 2
-REACH = FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL + POINTS
+REACH = max(FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL + POINTS, WATER_REACH + 1)
 """Cells that an object looks around itself, step by step: the squares of the planes, the cleaning of seeds, the loose cells
 beside them, the growth over carried-on surface, the filling of holes, and how far from its own cell a point looks for roofs."""
 RING = 1
@@ -60,13 +65,13 @@ class Found:
     """Labels of points, and what hangs on the size of regions."""
 
     labels: Any
-    """ASPRS class per point (uint8), as if every region of roofs were large enough."""
+    """ASPRS class per point (uint8), as if every region were what it may be."""
     otherwise: Any
     """The class (uint8) where the region of the point's cell is not."""
     cell: Any
-    """Per point the cell (int64, flat index in `window`) in whose region it takes part, -1 for none."""
-    roofs: Any
-    """Cells (bool, rows x columns of `window`) of roofs."""
+    """Per point the cell (int32, flat index in `window`) in whose region it takes part, -1 for none."""
+    candidates: tuple[Candidates, ...]
+    """The regions (rasters of `window`) that decide; a point takes part in one whose kind is its label."""
     window: Window
     """The core and `RING` cells around it."""
     asked: Any = None
@@ -110,26 +115,35 @@ def classify_objects(
     xp = module_of(z)
     mine = core.contains(x, y, cell_mm)
     labels = xp.where(mine, ground.labels, 0).astype(xp.uint8)
-    otherwise, region = labels.copy(), xp.full(len(z), -1, dtype=xp.int64)
     ring = core.grow(RING).overlap(ground.window)
     window = core.grow(REACH).overlap(ground.window)
-    other = xp.flatnonzero(ground.labels == UNCLASSIFIED)
-    if not len(other) or not bool(mine.any()):
-        return Found(labels, otherwise, region, xp.zeros(ring.shape, dtype=bool), ring)
-    on_ground = window.cell_of(x[ground.labels == GROUND], y[ground.labels == GROUND], cell_mm)
-    everywhere = window.cell_of(x[ground.labels != HALO_ONLY], y[ground.labels != HALO_ONLY], cell_mm)
-    height_of_all, low_plants = ground.height, _low_plants(x, y, ground, mine, window, cell_mm, options)
-    labels[low_plants] = otherwise[low_plants] = LOW_VEGETATION
+    if not bool(mine.any()):
+        return Found(labels, labels.copy(), xp.full(len(z), -1, dtype=xp.int32), (), ring)
+    there = xp.flatnonzero(ground.labels != HALO_ONLY)
+    cells, seen = window.cell_of(x[there], y[there], cell_mm), ground.labels[there]
+    low = _Low(there[seen == GROUND], cells[seen == GROUND])
+    count, ground_count = (xp.bincount(of, minlength=window.width * window.height) for of in (cells, low.cell))
+    count, ground_count = count.reshape(window.shape), ground_count.reshape(window.shape)
+    grass = _low_plants(z, ground, low, ground_count, window, cell_mm, options)
+    labels[grass[mine[grass]]] = LOW_VEGETATION
+    otherwise, region = labels.copy(), xp.full(len(z), -1, dtype=xp.int32)
+    terrain = ground.terrain[window.inside(ground.window)]
+    candidates: tuple[Candidates, ...] = ()
+    if options.water_m2:
+        water = water_cells(count, ground_count, terrain, window, core, ring, cell_mm, options)
+        _onto_water(water, low, z, labels, region, window, ring)
+        candidates = (water,)
+    other = there[seen == UNCLASSIFIED]
+    cell = cells[seen == UNCLASSIFIED]
     x, y, z, returns = x[other], y[other], z[other].astype(xp.int64), Returns.of(packed[other], told)
-    known = height_of_all[other] != VOID
-    height = xp.where(known, height_of_all[other], 0)
-    cell = window.cell_of(x, y, cell_mm)
+    known = ground.height[other] != VOID
+    height = xp.where(known, ground.height[other], 0)
     high = height >= round(options.roof_m * MM_PER_M)
     believed = None if source is None else votes(source[other], cell, high, window)
     roofs = roof_cells(x, y, z, high, returns, window, cell_mm, options, believed)
     hard = hard_cells(x, y, z, height, high, returns, window, cell_mm, options)
     wires = wire_cells(cell, height, returns.passed, window, round(options.wire_m * MM_PER_M), told)
-    alone = alone_above(cell, z, height, everywhere, window, options)
+    alone = alone_above(cell, z, height, count, window, options)
 
     part = xp.flatnonzero(mine[other])
     place = other[part]
@@ -145,9 +159,7 @@ def classify_objects(
     building = of >= 0
     asked = None
     if forest is not None and told:
-        counts = (xp.bincount(cells, minlength=window.width * window.height) for cells in (everywhere, on_ground))
-        all_count, ground_count = (count.reshape(window.shape) for count in counts)
-        dense = dense_cells(all_count, cell_mm).ravel()[cell]
+        dense = dense_cells(count, cell_mm).ravel()[cell]
         wanted = xp.flatnonzero(dense & (plain != WIRE) & (plain != HIGH_NOISE) & known[part])
         if believed is not None:
             wanted = wanted[~(believed[0] | believed[1]).ravel()[cell[wanted]]]
@@ -172,32 +184,57 @@ def classify_objects(
     labels[place] = xp.where(building, BUILDING, plain)
     row, column = of // window.width + (window.y0 - ring.y0), of % window.width + (window.x0 - ring.x0)
     region[place] = xp.where(of >= 0, row * ring.width + column, -1)
-    return Found(labels, otherwise, region, roofs.there[ring.inside(window)], ring, asked)
+    houses = Candidates.of(BUILDING, roofs.there[ring.inside(window)])
+    houses.sums["inner"] = (around(houses.numbers > 0, 1) == 9).astype(np.int64)
+    return Found(labels, otherwise, region, (houses, *candidates), ring, asked)
 
 
-def _low_plants(x: Any, y: Any, ground: GroundResult, mine: Any, window: Window, cell_mm: int, options: ObjectOptions) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Low:
+    """The points of the ground: which, and the cell of each."""
+
+    which: Any
+    cell: Any
+
+
+def _onto_water(water: Candidates, low: _Low, z: Any, labels: Any, region: Any, window: Window, ring: Window) -> None:
+    """The points of the ground at the level of what may be water take its class and part in its region."""
+    xp = module_of(z)
+    assert water.value is not None
+    assert water.refused is not None
+    hope = ~water.refused[water.numbers]
+    if not hope.any():
+        return
+    level = xp.full(window.shape, -(1 << 40), dtype=xp.int64)
+    level[ring.inside(window)] = xp.asarray(np.where(hope, water.value, -(1 << 40)))
+    level = level.ravel()
+    near = xp.flatnonzero(level[low.cell] > -(1 << 40))
+    which, cell = low.which[near], low.cell[near]
+    wet = (abs(z[which] - level[cell]) <= NEAR_MM) & (labels[which] == GROUND)
+    which, cell = which[wet], cell[wet]
+    labels[which] = WATER
+    row, column = cell // window.width + (window.y0 - ring.y0), cell % window.width + (window.x0 - ring.x0)
+    region[which] = row * ring.width + column
+
+
+def _low_plants(
+    z: Any, ground: GroundResult, low: _Low, ground_count: Any, window: Window, cell_mm: int, options: ObjectOptions
+) -> Any:
     """Which points (indices) that passed for ground stand too high for it, where points are dense enough to tell: grass."""
-    xp = module_of(ground.height)
-    raised = mine & (ground.labels == GROUND) & (ground.height > round(options.grass_m * MM_PER_M))
-    tall = xp.flatnonzero(raised)
-    steepness = ground.slope.ravel()[ground.window.cell_of(x[tall], y[tall], cell_mm)].astype(xp.int64)
-    tall = tall[
-        ground.height[tall]
-        > round(options.grass_m * MM_PER_M) + xp.maximum(steepness * GRASS_SLOPE // MM_PER_M - GRASS_LEVEL_MM, 0)
-    ]
-    if not len(tall):
-        return tall
-    there = xp.flatnonzero(ground.labels == GROUND)
-    count = xp.bincount(window.cell_of(x[there], y[there], cell_mm), minlength=window.width * window.height)
-    dense = around(count.reshape(window.shape), 1) * MM_PER_M**2 >= 9 * GRASS_DENSITY * cell_mm**2
-    return tall[dense.ravel()[window.cell_of(x[tall], y[tall], cell_mm)]]
+    xp = module_of(z)
+    least, height = round(options.grass_m * MM_PER_M), ground.height[low.which]
+    tall = xp.flatnonzero(height > least)
+    steepness = ground.slope[window.inside(ground.window)].ravel()[low.cell[tall]].astype(xp.int64)
+    tall = tall[height[tall] > least + xp.maximum(steepness * GRASS_SLOPE // MM_PER_M - GRASS_LEVEL_MM, 0)]
+    dense = around(ground_count, 1) * MM_PER_M**2 >= 9 * GRASS_DENSITY * cell_mm**2
+    return low.which[tall[dense.ravel()[low.cell[tall]]]]
 
 
-def alone_above(cell: Any, z: Any, height: Any, everywhere: Any, window: Window, options: ObjectOptions) -> Any:
+def alone_above(cell: Any, z: Any, height: Any, count: Any, window: Window, options: ObjectOptions) -> Any:
     """Per cell the height (int64 mm) from which its points are noise in the air: birds, clouds; far above all where none are.
 
     They are the highest of their cell, two at most, high above ground and above everything else around, where points are
-    dense enough that a tree would have more. `everywhere`: the cells of all points, ground included.
+    dense enough that a tree would have more. `count`: all points a cell, ground included.
     """
     xp, size = module_of(z), window.width * window.height
     nothing = xp.full(window.shape, 1 << 40, dtype=xp.int64)
@@ -212,7 +249,7 @@ def alone_above(cell: Any, z: Any, height: Any, everywhere: Any, window: Window,
     few = (upper > 0) & (upper <= ALONE_POINTS)
     wide = wide.reshape(window.shape)
     single = few.reshape(window.shape) & (_highest_beside(wide) < wide - gap)
-    dense = around(xp.bincount(everywhere, minlength=size).reshape(window.shape), 2) >= ALONE_AMONG
+    dense = around(count, 2) >= ALONE_AMONG
     return xp.where(single & dense, wide - gap, nothing)
 
 

@@ -16,18 +16,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tilery.workload import Item, Work
 from tilery.workloads.pointcloud import statistics
 from tilery.workloads.pointcloud.array_module import to_host
+from tilery.workloads.pointcloud.candidates import Candidates
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileGrid, Window
 from tilery.workloads.pointcloud.objects import BUILDING, RING, Found
 from tilery.workloads.pointcloud.options import ObjectOptions, PointCloudOptions
+from tilery.workloads.pointcloud.water import WATER, is_water
 
 Refused = dict[str, list[int]]
-"""Tile -> the regions in it that are not large enough, by the tile's own numbers (1 and more)."""
+"""Tile -> the regions in it that are not what they might have been, by the tile's own numbers (1 and more)."""
 
 
 @dataclass
@@ -36,17 +37,46 @@ class Region:
 
     members: list[tuple[str, int]]
     """(tile, number in the tile)."""
+    kind: int = BUILDING
+    """The class that its points get if it is accepted."""
     cells: int = 0
-    inner: int = 0
-    """Cells whose eight neighbours are in the region as well."""
+    sums: dict[str, int] = field(default_factory=dict)
+    """What else is added up over its cells."""
+    span: list[int] = field(default_factory=list)
+    """The least and the greatest value of its cells, if they have one, and how far these may be apart."""
     points: dict[str, int] = field(default_factory=dict)
     """Points that take part in it, as "from>to": the class of the input, and the one that they get if it is refused."""
     open: dict[tuple[int, int], int] = field(default_factory=dict)
     """Cells that further tiles may tell of -> how many have told."""
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is refused, whatever else belongs to it."""
+        return bool(self.span) and self.span[1] - self.span[0] > self.span[2]
+
     def accepted(self, options: ObjectOptions, cell_mm: int) -> bool:
-        """Whether it is large and wide enough for a building."""
-        return self.cells * cell_mm * cell_mm >= options.area_m2 * 1_000_000 and self.inner >= options.inner_cells
+        """Whether it is what it might be."""
+        if self.hopeless:
+            return False
+        if self.kind == WATER:
+            return is_water(self.cells, self.sums, options, cell_mm)
+        return self.cells * cell_mm * cell_mm >= options.area_m2 * 1_000_000 and self.sums["inner"] >= options.inner_cells
+
+    def unite(self, other: Region) -> None:
+        """Take another part of the same region in."""
+        self.kind = other.kind
+        self.members += other.members
+        self.cells += other.cells
+        _add(self.sums, other.sums)
+        _add(self.points, other.points)
+        _add(self.open, other.open)
+        both = [span for span in (self.span, other.span) if span]
+        self.span = [min(span[0] for span in both), max(span[1] for span in both), both[0][2]] if both else []
+
+
+def _add(total: dict[Any, int], more: Mapping[Any, int]) -> None:
+    for name, count in more.items():
+        total[name] = total.get(name, 0) + count
 
 
 @dataclass(frozen=True)
@@ -56,46 +86,61 @@ class TileRegions:
     numbers: NDArray[np.int32]
     """The region of each point; 0 for those in none."""
     regions: dict[int, Region]
-    raster: NDArray[np.int32]
-    """Number of the region of each cell, 0 for none, rows x columns of `window`."""
+    rasters: list[NDArray[np.int32]]
+    """Of each kind, the number of the region of each cell, 0 for none, rows x columns of `window`."""
     window: Window
 
 
 def of_tile(found: Found, source: NDArray[np.uint8], tile: str, core: Window) -> TileRegions:
-    """The regions of one tile. `found.roofs` must be right in all of `found.window`; `source` is the class of the input."""
-    roofs = to_host(found.roofs)
-    if not roofs.any():
-        return TileRegions(np.zeros(len(found.labels), np.int32), {}, np.zeros(roofs.shape, np.int32), found.window)
-    labelled, count = ndimage.label(roofs, np.ones((3, 3)))
-    raster: NDArray[np.int32] = labelled.astype(np.int32)
-    cell, otherwise = to_host(found.cell), to_host(found.otherwise)
-    taking = np.flatnonzero(cell >= 0)
+    """The regions of one tile. `found.candidates` must be right in all of their window; `source` is the class of the input."""
+    labels, cell, otherwise = (to_host(column) for column in (found.labels, found.cell, found.otherwise))
+    if not found.candidates:
+        return TileRegions(np.zeros(len(cell), np.int32), {}, [], found.window)
     numbers = np.zeros(len(cell), np.int32)
-    numbers[taking] = raster.ravel()[cell[taking]]
-    regions = {number: Region([(tile, number)]) for number in range(1, count + 1)}
-    part = core.overlap(found.window)
-    own = raster[part.inside(found.window)]
-    inner = ndimage.minimum_filter(np.pad(roofs, 1), 3)[1:-1, 1:-1][part.inside(found.window)]
-    for number, cells in enumerate(np.bincount(own.ravel(), minlength=count + 1)):
-        if number:
-            regions[number].cells = int(cells)
-    for number, cells in enumerate(np.bincount(own[inner], minlength=count + 1)):
-        if number:
-            regions[number].inner = int(cells)
+    taking = np.flatnonzero(cell >= 0)
+    kinds = labels[taking]
+    regions: dict[int, Region] = {}
+    rasters = []
+    for candidates in found.candidates:
+        first = len(regions)
+        mine = taking[kinds == candidates.kind]
+        numbers[mine] = candidates.numbers.ravel()[cell[mine]] + first
+        rasters.append(np.where(candidates.numbers > 0, candidates.numbers + first, 0))
+        for number, region in _counted(candidates, found.window, core).items():
+            sure = candidates.refused is not None and candidates.refused[number]
+            region.members = [] if sure else [(tile, first + number)]
+            regions[first + number] = region
     keys = (numbers[taking].astype(np.int64) << 16) | (source[taking].astype(np.int64) << 8) | otherwise[taking]
     for key, points in zip(*(values.tolist() for values in np.unique(keys, return_counts=True)), strict=True):
         regions[key >> 16].points[f"{key >> 8 & 255}>{key & 255}"] = points
-    rows, columns = np.nonzero(raster)
-    x, y = columns + found.window.x0, rows + found.window.y0
-    middle = core.grow(-RING)
-    near = (x < middle.x0) | (x >= middle.x0 + middle.width) | (y < middle.y0) | (y >= middle.y0 + middle.height)
-    for east, north, number in zip(x[near].tolist(), y[near].tolist(), raster[rows[near], columns[near]].tolist(), strict=True):
-        regions[number].open[east, north] = 1
-    return TileRegions(numbers, regions, raster, found.window)
+    border = np.ones(found.window.shape, bool)
+    middle = core.grow(-RING).overlap(found.window)
+    if middle.width and middle.height:
+        border[middle.inside(found.window)] = False
+    for raster in rasters:
+        rows, columns = np.nonzero(border & (raster > 0))
+        x, y = (columns + found.window.x0).tolist(), (rows + found.window.y0).tolist()
+        for east, north, number in zip(x, y, raster[rows, columns].tolist(), strict=True):
+            regions[number].open[east, north] = 1
+    kept = {number: region for number, region in regions.items() if region.members or region.open}
+    return TileRegions(numbers, kept, rasters, found.window)
+
+
+def _counted(candidates: Candidates, window: Window, core: Window) -> dict[int, Region]:
+    """What the cells of the core say of each region."""
+    totals = candidates.totals(core.overlap(window).inside(window))
+    cells = totals.pop("cells")
+    regions = {}
+    for number in range(1, candidates.count + 1):
+        sums = {name: values[number] for name, values in totals.items()}
+        regions[number] = region = Region([], candidates.kind, cells[number], sums)
+        if candidates.lowest is not None and candidates.highest is not None:
+            region.span = [int(candidates.lowest[number]), int(candidates.highest[number]), candidates.widest]
+    return regions
 
 
 def united(parts: Iterable[Region]) -> list[Region]:
-    """Regions that share a cell become one."""
+    """Regions of one kind that share a cell become one."""
     regions = list(parts)
     leader = list(range(len(regions)))
 
@@ -105,20 +150,13 @@ def united(parts: Iterable[Region]) -> list[Region]:
             number = leader[number]
         return number
 
-    at: dict[tuple[int, int], int] = {}
+    at: dict[tuple[int, int, int], int] = {}
     for number, region in enumerate(regions):
-        for cell in region.open:
-            leader[first(number)] = first(at.setdefault(cell, number))
+        for x, y in region.open:
+            leader[first(number)] = first(at.setdefault((x, y, region.kind), number))
     groups: dict[int, Region] = {}
     for number, region in enumerate(regions):
-        whole = groups.setdefault(first(number), Region([]))
-        whole.members += region.members
-        whole.cells += region.cells
-        whole.inner += region.inner
-        for change, count in region.points.items():
-            whole.points[change] = whole.points.get(change, 0) + count
-        for cell, times in region.open.items():
-            whole.open[cell] = whole.open.get(cell, 0) + times
+        groups.setdefault(first(number), Region([])).unite(region)
     return list(groups.values())
 
 
@@ -157,7 +195,7 @@ def decided(regions: Iterable[Region], options: ObjectOptions, cell_mm: int) -> 
         accepted = region.accepted(options, cell_mm)
         for change, count in region.points.items():
             before, other = change.split(">")
-            label = str(BUILDING) if accepted else other
+            label = str(region.kind) if accepted else other
             total["classes"][label] = total["classes"].get(label, 0) + count
             total["was"][f"{before}>{label}"] = total["was"].get(f"{before}>{label}", 0) + count
         for tile, number in region.members if not accepted else ():
@@ -170,22 +208,26 @@ def encode(regions: Iterable[Region]) -> bytes:
     rows = [
         {
             "members": sorted(region.members),
+            "kind": region.kind,
             "cells": region.cells,
-            "inner": region.inner,
+            "sums": dict(sorted(region.sums.items())),
+            "span": region.span,
             "points": dict(sorted(region.points.items())),
             "open": sorted([*cell, times] for cell, times in region.open.items()),
         }
         for region in regions
     ]
-    return json.dumps(sorted(rows, key=lambda row: row["members"])).encode()
+    return json.dumps(sorted(rows, key=lambda row: (row["members"], row["kind"], row["open"]))).encode()
 
 
 def decode(data: bytes) -> list[Region]:
     return [
         Region(
             [(str(tile), int(number)) for tile, number in row["members"]],
+            row["kind"],
             row["cells"],
-            row["inner"],
+            row["sums"],
+            row["span"],
             row["points"],
             {(x, y): times for x, y, times in row["open"]},
         )

@@ -1,0 +1,72 @@
+"""Cells that may be of a class, in connected regions each of which is or is not as a whole.
+
+A region may go on in tiles far away, so what speaks for it is whole numbers that add up over its cells, and the span of a
+value, which only grows. Where the span is too wide already, a tile knows that the region is refused, whatever lies beyond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tilery.workloads.pointcloud.array_module import to_host
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rasters on the host, rows x columns of one window."""
+
+    kind: int
+    """ASPRS class of the regions that are accepted."""
+    numbers: NDArray[np.int32]
+    """Number of the region (connected by edge or corner) that a cell is in, 0 for none."""
+    count: int
+    """Regions: numbers go from 1 to this."""
+    sums: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """What is added up over the cells of a region, beside their number."""
+    value: NDArray[np.int64] | None = None
+    """A value of each cell that must not vary too much in a region; its sums and squares are added up as well."""
+    lowest: NDArray[np.int32] | None = None
+    """The least value of each number's cells."""
+    highest: NDArray[np.int32] | None = None
+    widest: int = 0
+    """The most by which values may vary."""
+    refused: NDArray[np.bool_] | None = None
+    """Per number, whether its region is refused for sure; all whose values vary too much are. 0, no region, is."""
+
+    @classmethod
+    def of(cls, kind: int, there: Any, value: Any = None, widest: int = 0) -> Candidates:
+        """The regions of some cells (bool)."""
+        labelled, count = ndimage.label(to_host(there), np.ones((3, 3)))
+        numbers = labelled.astype(np.int32)
+        if value is None:
+            return cls(kind, numbers, count)
+        cells, values = np.flatnonzero(numbers), to_host(value)
+        lowest, highest = np.full(count + 1, np.iinfo(np.int32).max), np.full(count + 1, np.iinfo(np.int32).min)
+        of, there = numbers.ravel()[cells], values.ravel()[cells]
+        np.minimum.at(lowest, of, there)
+        np.maximum.at(highest, of, there)
+        refused = highest.astype(np.int64) - lowest > widest
+        refused[0] = True
+        return cls(kind, numbers, count, {}, values, lowest, highest, widest, refused)
+
+    def totals(self, part: tuple[slice, slice]) -> dict[str, list[int]]:
+        """Of each number what is added up over its cells in a part of the window: `cells`, the sums, and, where there are
+        values, `values` and `squares`; 0 where a region is refused."""
+        own, size = self.numbers[part].ravel(), self.count + 1
+
+        def total(weights: Any = None) -> list[int]:
+            return [int(one) for one in np.bincount(own, weights=weights, minlength=size).tolist()]
+
+        found = {"cells": total(), **{name: total(raster[part].ravel()) for name, raster in self.sums.items()}}
+        if self.value is None or self.lowest is None or self.refused is None:
+            return found
+        # From the least value on, what is squared stays small; whole numbers of Python do the rest.
+        above = np.where(self.refused[own], 0, self.value[part].ravel() - self.lowest[own].astype(np.int64))
+        rows = zip(total(above), total(above * above), found["cells"], self.lowest.tolist(), strict=True)
+        both = [(plain + n * least, square + 2 * least * plain + n * least * least) for plain, square, n, least in rows]
+        return {**found, "values": [one[0] for one in both], "squares": [one[1] for one in both]}

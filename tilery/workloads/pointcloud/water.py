@@ -1,0 +1,157 @@
+"""Water: level ground with banks around it that sends back little light, or none of whose points is off one height.
+
+Nothing is said of water without returns, and nothing where only one of the signs is there: car parks and playing fields are
+level as well, but have no banks; fields in basins have banks, but as many points as the land around; waves and flight strips
+that do not meet hide the level. Signs, for each connected region of level cells, over all of it:
+
+- the ground of 7 x 7 cells around scatters little about its mean, a slope included;
+- over all of it the level varies little for its size;
+- edges have land that rises beside them, and hardly any beside which it falls away;
+- there are at most half as many points as on that rising land, or all of it is as level as a mirror.
+
+Everything is a sum or the span of whole numbers, so that regions can be united across tiles (regions.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.workloads.pointcloud.array_module import module_of, to_host
+from tilery.workloads.pointcloud.candidates import Candidates
+from tilery.workloads.pointcloud.features import around, extreme
+from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
+from tilery.workloads.pointcloud.options import ObjectOptions
+
+WATER = 9
+RADIUS = 3
+"""Cells around a cell whose ground must be level, to which level ground is carried on, and where banks are looked for."""
+APART, RISE_MM = 6, 25
+"""Cells over which water may rise by so much at most (mm)."""
+REACH = RADIUS + APART + RADIUS + 1
+"""Cells around a cell that decide whether it may be water, and at which level."""
+HIGH = 1 << 40
+LEAST = 12
+"""Cells with ground, of those around, that must be known."""
+NEAR_MM = 150
+"""How far ground may be off the level of the water around and be of it."""
+BANK_MM = 300
+"""How much higher land is a bank, how much lower water would run off."""
+FALL_MM = 3_000
+"""How much the levels of one water may differ: rivers flow."""
+TILT = 500
+"""The root of its area is at least so many times the root mean square by which the levels of one water vary."""
+BANKS, DROPS = 0.4, 0.08
+"""Share of edges beside a bank at least, and beside land that falls away at most."""
+THIN, MIRROR_MM = 0.5, 10
+"""Points per cell at most, as a share of those on the banks; or else root mean square by which levels vary at most."""
+
+
+def water_cells(
+    count: Any,
+    ground_count: Any,
+    terrain: Any,
+    window: Window,
+    core: Window,
+    ring: Window,
+    cell_mm: int,
+    options: ObjectOptions,
+) -> Candidates:
+    """The regions, in `ring`, of level cells that may be water; their value is the level (mm).
+
+    count, ground_count: points and ground points of each cell of `window`; terrain: its heights (int32 mm, `VOID` where
+    unknown). `window` reaches `REACH` cells around the ring; only what lies in the core is added up.
+    """
+    xp = module_of(terrain)
+    known = (ground_count > 0) & (terrain != VOID)
+    lowest = int(terrain.min())  # squares stay small, and a variance is the same from whatever height
+    height = xp.where(known, terrain.astype(xp.int64) - lowest, 0)
+    n, total, square = around(known, RADIUS).astype(xp.int64), around(height, RADIUS), around(height * height, RADIUS)
+    rough = round(options.water_rough_m * MM_PER_M)
+    seeds = known & (n >= LEAST) & (n * square - total * total <= rough * rough * n * n)
+    level = total // xp.maximum(n, 1)
+    seeds &= ~_slopes(seeds, level)
+    # The lowest level around, and nothing where levels meet: what lies beyond a low bank, level as well, is another region.
+    level = extreme(xp.minimum, xp.where(seeds, level, HIGH), RADIUS)
+    there = (level < HIGH) & (terrain != VOID) & (abs(terrain - lowest - level) <= NEAR_MM)
+    there &= extreme(xp.maximum, xp.where(there, level, -HIGH), 1) - level <= NEAR_MM
+    part = ring.inside(window)
+    found = Candidates.of(WATER, there[part], level[part] + lowest, FALL_MM)
+    found = replace(found, sums=_weighed(found, count, terrain, window, core, ring))
+    return replace(found, refused=_refused(found, core, ring, options, cell_mm))
+
+
+def _slopes(seeds: Any, level: Any) -> Any:
+    """Cells (bool) from which level ground `APART` cells to one of four sides is off, but for what may lie beyond a bank."""
+    slopes = module_of(level).zeros(seeds.shape, dtype=bool)
+    for axis in (0, 1):
+        there, height, found = (raster.swapaxes(0, axis) for raster in (seeds, level, slopes))
+        rise = abs(height[APART:] - height[:-APART])
+        off = there[APART:] & there[:-APART] & (rise > RISE_MM) & (rise < BANK_MM)
+        found[APART:] |= off
+        found[:-APART] |= off
+    return slopes
+
+
+def _refused(found: Candidates, core: Window, ring: Window, options: ObjectOptions, cell_mm: int) -> NDArray[np.bool_]:
+    """Per number whether its region is no water for sure: as it varies too much, or ends in the tile and is none."""
+    assert found.refused is not None
+    open_ = np.ones(ring.shape, bool)
+    middle = core.grow(-1).overlap(ring)
+    if middle.width and middle.height:
+        open_[middle.inside(ring)] = False
+    further = np.zeros(found.count + 1, bool)
+    further[found.numbers[open_]] = True
+    refused, totals = found.refused.copy(), found.totals(core.overlap(ring).inside(ring))
+    for number in np.flatnonzero(~refused & ~further).tolist():
+        sums = {name: values[number] for name, values in totals.items()}
+        refused[number] = not is_water(sums["cells"], sums, options, cell_mm)
+    return refused
+
+
+def _weighed(found: Candidates, count: Any, terrain: Any, window: Window, core: Window, ring: Window) -> dict[str, Any]:
+    """What is added up over the cells of `core` in regions that may be water; rasters of `ring`."""
+    xp = module_of(terrain)
+    inside = np.zeros(ring.shape, bool)
+    inside[core.overlap(ring).inside(ring)] = True
+    assert found.value is not None
+    assert found.refused is not None
+    there = inside & ~found.refused[found.numbers]
+    edges = there & (around(found.numbers > 0, 1) < 9)
+    rows, columns = (xp.asarray(values) for values in np.nonzero(edges))
+    level = xp.asarray(found.value[edges])
+    row, column = rows + (ring.y0 - window.y0), columns + (ring.x0 - window.x0)
+    bank, drop = (xp.zeros(len(level), dtype=bool) for _ in range(2))
+    dry, dry_points = (xp.zeros(len(level), dtype=xp.int64) for _ in range(2))
+    for dy in range(-RADIUS, RADIUS + 1):
+        for dx in range(-RADIUS, RADIUS + 1):
+            y, x = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
+            other = y * window.width + x
+            height = terrain.ravel()[other]  # beyond the window, as on its outermost cells, all is void
+            rise = xp.where(height != VOID, height - level, 0)
+            higher = rise >= BANK_MM
+            bank |= higher
+            drop |= rise <= -BANK_MM
+            dry += higher
+            dry_points += xp.where(higher, count.ravel()[other], 0)
+    sums = {"points": np.where(there, to_host(count[ring.inside(window)]), 0), "edge": edges.astype(np.int64)}
+    for name, values in (("bank", bank), ("drop", drop), ("dry", dry), ("dry_points", dry_points)):
+        sums[name] = np.zeros(ring.shape, np.int64)
+        sums[name][edges] = to_host(values)
+    return sums
+
+
+def is_water(cells: int, sums: Mapping[str, int], options: ObjectOptions, cell_mm: int) -> bool:
+    """Whether a region is, from its number of cells and what was added up over them."""
+    if cells * cell_mm * cell_mm < options.water_m2 * MM_PER_M * MM_PER_M or not options.water_m2:
+        return False
+    held = sums["bank"] >= BANKS * sums["edge"] and sums["drop"] <= DROPS * sums["edge"]
+    spread = cells * sums["squares"] - sums["values"] ** 2  # the variance of levels (mm2), times the cells squared
+    level = spread * TILT**2 <= cells**3 * cell_mm**2
+    thin = sums["points"] * sums["dry"] <= THIN * sums["dry_points"] * cells
+    mirror = spread <= (MIRROR_MM * cells) ** 2
+    return held and level and sums["dry"] > 0 and (thin or mirror)
