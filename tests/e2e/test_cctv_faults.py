@@ -43,13 +43,13 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        pytest.param("process", marks=pytest.mark.skipif("TILERY_LONG_TESTS" not in os.environ, reason="as in test_kills")),
-        "finish",
-    ],
+LONG = pytest.mark.skipif(
+    "TILERY_LONG_TESTS" not in os.environ,
+    reason="test_kills, test_holes and test_cctv_products have most of it: make test-long",
 )
+
+
+@pytest.mark.parametrize("stage", [pytest.param("process", marks=LONG), "finish"])
 def test_a_worker_killed_in_a_stage_is_replaced_and_nothing_else_is_done_again(
     cloud: Cloud, video: Path, undisturbed: Ended, stage: str
 ) -> None:
@@ -65,6 +65,7 @@ def test_a_worker_killed_in_a_stage_is_replaced_and_nothing_else_is_done_again(
     assert ended.products == undisturbed.products
 
 
+@LONG
 def test_a_segment_that_always_fails_is_a_span_that_is_missing_and_never_a_zero(
     cloud: Cloud, video: Path, undisturbed: Ended
 ) -> None:
