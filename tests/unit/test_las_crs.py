@@ -65,7 +65,8 @@ def test_a_citation_in_any_letters_is_no_crash(tmp_path: Path) -> None:
     keys = struct.pack("<12H", 1, 1, 0, 2, 3072, 0, 1, 31468, 1026, 34737, len(citation), 0)
     file = with_keys(with_keys(las_of(1), keys), citation, record=34737)
     system = crs_of(tmp_path, file).system
-    assert system is not None and system.to_epsg() == 31468
+    assert system is not None
+    assert system.to_epsg() == 31468
 
 
 def test_the_same_system_in_two_spellings_is_one(tmp_path: Path) -> None:
