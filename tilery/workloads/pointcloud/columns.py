@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workloads.pointcloud import class_layer, laz
+from tilery.workloads.pointcloud.extent import refuse_far_points
 from tilery.workloads.pointcloud.las_header import Chunk, LasFile
 from tilery.workloads.pointcloud.points import (
     BATCH_POINTS,
@@ -65,8 +66,16 @@ def iter_columns(
 ) -> Iterator[tuple[int, Columns]]:
     """A shard's points in order, as (index in the file of the first, columns) with about `points` in each batch.
 
-    `rgb` is obeyed where the file has colour. Raises `BadInput` naming the file and the chunk.
+    `rgb` is obeyed where the file has colour. Raises `BadInput` naming the file and the chunk, or a point that cannot be there.
     """
+    for first, columns in _decoded(store, source, file, shard, intensity, rgb, points):
+        refuse_far_points(file, first, (columns.x, columns.y, columns.z))
+        yield first, columns
+
+
+def _decoded(
+    store: Store, source: Source, file: LasFile, shard: Shard, intensity: bool, rgb: bool, points: int
+) -> Iterator[tuple[int, Columns]]:
     rgb = rgb and file.point_format in COLOURED
     layered = file.laszip is not None and file.laszip.layered
     class_layer.prepare(shard.count if layered else 0)
