@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -32,11 +33,12 @@ def runs(
 ) -> None:
     """List the runs, newest first."""
     target = find(stack, root)
-    found = [
+    asked = (
         run
         for run in ledger.runs(target.store, tenant)
         if (not workload or run["workload"] == workload) and (not status or run["status"] == status.upper())
-    ]
+    )
+    found = list(islice(asked, limit + 1))
     if as_json:
         print_json(found[:limit])
         return
@@ -58,7 +60,7 @@ def runs(
     console = out()
     console.print(table)
     if len(found) > limit:
-        console.print(f"... and {len(found) - limit} older ones (--limit)", markup=False)
+        console.print("... and older ones (--limit)", markup=False)
 
 
 def show(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "", as_json: Json = False) -> None:

@@ -6,6 +6,8 @@ With Step Functions' own executions it is all the state there is about runs; the
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +16,8 @@ from tilery.run import Manifest
 from tilery.store.port import Store
 
 PUBLISHED = ("succeeded", "partial")
+READERS = 16
+"""Runs that are read at once: each is a few small objects."""
 
 
 def now() -> str:
@@ -41,17 +45,19 @@ def events(store: Store, tenant: str, date: str, run_id: str) -> list[dict[str, 
     return sorted(found, key=lambda event: (str(event["at"]), _attempt(event), not _redrive(event)))
 
 
-def runs(store: Store, tenant: str) -> list[dict[str, Any]]:
-    """One line a run, newest first: run_id, workload, dataset, status, received, ended."""
-    by_run: dict[tuple[str, str], list[str]] = {}
+def runs(store: Store, tenant: str) -> Iterator[dict[str, Any]]:
+    """One line a run, newest first: run_id, workload, dataset, status, received, ended.
+
+    A day's events are read when the runs of later days have been taken: the last twenty of many cost what the last day's do.
+    """
+    by_day: dict[str, set[str]] = {}
     for entry in store.list(f"ledger/{tenant}/"):
         _, _, date, run_id, _ = entry.key.split("/")
-        by_run.setdefault((date, run_id), []).append(entry.key)
-    return sorted(
-        (_summary(events(store, tenant, date, run_id)) for date, run_id in by_run),
-        key=lambda run: str(run["received"]),
-        reverse=True,
-    )
+        by_day.setdefault(date, set()).add(run_id)
+    with ThreadPoolExecutor(READERS) as pool:
+        for date in sorted(by_day, reverse=True):
+            lines = pool.map(lambda run_id, date=date: _summary(events(store, tenant, date, run_id)), sorted(by_day[date]))
+            yield from sorted(lines, key=lambda run: str(run["received"]), reverse=True)
 
 
 def _attempt(event: dict[str, Any]) -> int:

@@ -20,7 +20,7 @@ def given(store: DirectoryStore) -> Manifest:
 
 
 def status(store: DirectoryStore) -> str:
-    return str(ledger.runs(store, "acme")[0]["status"])
+    return str(next(ledger.runs(store, "acme"))["status"])
 
 
 @pytest.mark.parametrize("clock", ["ticking", "standing still", "running backwards"])
@@ -75,3 +75,23 @@ def test_a_run_that_one_worker_does_in_one_go_cannot_be_paused(tmp_path: Path) -
     store.put(f"work/acme/runs/{run.run_id}/run.json", sized.model_dump_json().encode())
     with pytest.raises(BadInput, match="nothing to pause"):
         gates.pause(store, "acme", run.run_id)
+
+
+def test_the_newest_runs_are_told_without_reading_other_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DirectoryStore(tmp_path)
+    for day in (19, 21, 20):
+        for hour in (9, 11):
+            received = f"2026-11-{day}T{hour:02d}:00:00.000+00:00"
+            monkeypatch.setattr(ledger, "now", lambda received=received: received)
+            name = f"{day}{hour:02d}" * 16
+            manifest.write(
+                store,
+                Manifest(run_id=name, tenant="acme", workload="sums", dataset="a", trigger=TRIGGER, received=received),
+            )
+    read: list[str] = []
+    monkeypatch.setattr(store, "get", lambda key, get=store.get: read.append(key) or get(key))
+    runs = ledger.runs(store, "acme")
+    assert [next(runs)["run_id"][:4] for _ in range(2)] == ["2111", "2109"]
+    assert read
+    assert all("/2026-11-21/" in key for key in read)
+    assert [run["run_id"][:4] for run in runs] == ["2011", "2009", "1911", "1909"]
