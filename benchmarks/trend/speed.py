@@ -1,9 +1,9 @@
 """Trends against xarray, numpy, dask + numba and ray, on one made stack, in one command.
 
-    python -m benchmarks.trend.speed [--dates 60] [--side 2048] [--write]
+    python -m benchmarks.trend.speed [--dates 24,60,184] [--samples 64e6] [--refit]
 
-`--write` keeps the measured rates for `tilery plan trend`. Needs `pip install -r benchmarks/trend/requirements.txt` for the
-peers.
+`--refit` keeps the lowest of the measured rates for `tilery plan trend`. The peers need
+`pip install -r benchmarks/trend/requirements.txt`.
 """
 
 from __future__ import annotations
@@ -75,9 +75,17 @@ def _cpu() -> float:
 
 
 def in_memory(values: NDArray[np.uint16], days: NDArray[np.int64]) -> NDArray[Any]:
-    """Tilery's loop on a decoded stack: all six statistics, in exact sums."""
+    """Tilery's loop on a decoded stack, in one pass: all six statistics, in exact sums."""
     flat = values.reshape(len(days), -1)
     return linear.of_small(days, flat, stack.NODATA, 3).slope.reshape(values.shape[1:])
+
+
+def summed(values: NDArray[np.uint16], days: NDArray[np.int64]) -> NDArray[Any]:
+    """The same by the sums that a window keeps, because its dates come in runs."""
+    flat = values.reshape(len(days), -1)
+    sums = linear.Sums(flat.shape[1])
+    sums.add(days, flat, flat != stack.NODATA)
+    return sums.line(3).slope.reshape(values.shape[1:])
 
 
 def from_files(store: DirectoryStore, sources: list[Source], options: TrendOptions) -> tuple[Series, Callable[[], Any]]:
@@ -99,15 +107,23 @@ def from_files(store: DirectoryStore, sources: list[Source], options: TrendOptio
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dates", type=int, default=60)
-    parser.add_argument("--side", type=int, default=2048)
-    parser.add_argument("--write", action="store_true", help="keep the rates in tilery/workloads/trend/rates.json")
+    parser.add_argument("--dates", default="24,60,184", help="numbers of dates, one stack each")
+    parser.add_argument("--samples", type=float, default=64e6, help="pixels times dates of a stack")
+    parser.add_argument("--refit", action="store_true", help="keep the rates in tilery/workloads/trend/rates.json")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        run(Path(folder), asked.dates, asked.side, asked.write)
+    print(f"{machine()}\n")
+    kept = []
+    for dates in (int(text) for text in asked.dates.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            kept.append(run(Path(folder), dates, max(256, int((asked.samples / dates) ** 0.5) // 256 * 256)))
+    if asked.refit:
+        plan.RATES.write_text(json.dumps(min(kept, key=lambda rate: rate["compressed_gb_per_vcpu_s"]), indent=2) + "\n")
+        plan.rates.cache_clear()
+    print(plan.plan(2e12).text())
 
 
-def run(folder: Path, dates: int, side: int, write: bool) -> None:
+def run(folder: Path, dates: int, side: int) -> dict[str, Any]:
+    """Print the table of one stack; the rates to plan with."""
     paths = stack.write(folder / "drop" / "acme" / "trend" / "made", dates, side)
     store = DirectoryStore(folder)
     sources = []
@@ -118,16 +134,19 @@ def run(folder: Path, dates: int, side: int, write: bool) -> None:
         sources.append(Source(name=path.name, key=key, size=entry.size, version=entry.version))
     values, days = stack.read(paths), stack.days(dates)
     decoded, compressed = values.nbytes / 1e9, sum(source.size for source in sources) / 1e9
-    print(f"{machine()}\n{dates} dates of {side} x {side} uint16: {decoded:.2f} GB, {compressed:.2f} GB compressed (zstd)\n")
+    print(f"{dates} dates of {side} x {side} uint16: {decoded:.2f} GB, {compressed:.2f} GB compressed (zstd)\n")
 
     _, work = from_files(store, sources, TrendOptions.model_validate({}))
     warm = values[:, :64, :64]
     in_memory(warm, days)
+    summed(warm, days)
     peers._slopes(warm, days.astype(np.float32))
     from_store, files = measured("tilery, from COGs in the store: 6 statistics", decoded, work)
-    loop, ours = measured("tilery, decoded stack: 6 statistics, exact", decoded, lambda: in_memory(values, days))
-    rows = [from_store, loop]
+    loop, ours = measured("tilery, decoded stack, one pass: 6 statistics, exact", decoded, lambda: in_memory(values, days))
+    runs, same = measured("tilery, decoded stack, as a window sums it", decoded, lambda: summed(values, days))
+    rows = [from_store, runs, loop]
     assert np.array_equal(files, ours * 365.25, equal_nan=True), "the store and the decoded stack must give the same bits"
+    assert np.array_equal(same, ours, equal_nan=True), "and so must both ways to sum it"
     one, slope = measured("numpy masked sums: slope", decoded, lambda: peers.numpy_sums(values, days), 1)
     rows.append(one)
     _agree(slope, ours)
@@ -158,15 +177,11 @@ def run(folder: Path, dates: int, side: int, write: bool) -> None:
     compressed_rate = compressed / from_store.cpu_s
     print(f"\ncompressed input, from the store: {compressed_rate:.3f} GB a vCPU-second (wanted: 0.14)")
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB\n")
-    if write:
-        kept = {
-            "measured": f"{date.today()}, {dates} dates of uint16, zstd",
-            "compressed_gb_per_vcpu_s": round(compressed_rate, 3),
-            "decoded_gb_per_vcpu_s": round(from_store.rate, 3),
-        }
-        plan.RATES.write_text(json.dumps(kept, indent=2) + "\n")
-        plan.rates.cache_clear()
-    print(plan.plan(2e12).text())
+    return {
+        "measured": f"{date.today()}, {dates} dates of uint16, zstd",
+        "compressed_gb_per_vcpu_s": round(compressed_rate, 3),
+        "decoded_gb_per_vcpu_s": round(from_store.rate, 3),
+    }
 
 
 def _agree(slope: NDArray[Any], ours: NDArray[Any]) -> None:

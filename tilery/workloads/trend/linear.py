@@ -27,8 +27,12 @@ from tilery.workloads.trend.significance import Floats, p_values, table
 Whole = NDArray[np.int64]
 _BITS = 47
 _HALF = 24
-_AT_ONCE = 512
+_STREAM = 1024
 """Pixels whose sums stay in the processor's cache while the dates go by."""
+_AT_ONCE = 512
+"""The same where lines are made of sums."""
+_NONE = np.int32(-(1 << 31))
+"""No value, beside small ones."""
 _LARGEST = 65535
 _FITS = (1 << 31) - 1
 
@@ -96,12 +100,13 @@ class Sums:
 
 
 def of_small(days: NDArray[Any], values: NDArray[Any], nodata: int, least: int) -> Line:
-    """The line of each pixel of a whole stack of small integers, (dates, pixels), where `nodata` means that there is no value.
+    """The line of each pixel of a whole stack of small integers, (dates, pixels), where `nodata`, of their type, means that
+    there is no value.
 
     As `Sums` gives it, but the stack is passed over once and nothing is kept between.
     """
     out = np.empty((6, values.shape[1]))
-    _small_lines(days.astype(np.int64), values, nodata, least, *table(), out)
+    _small_lines(days.astype(np.int64), np.ascontiguousarray(values), nodata, least, *table(), out)
     return Line(out)
 
 
@@ -115,66 +120,91 @@ def of_floats(days: NDArray[Any], values: Floats, least: int) -> Line:
 @compiled
 def _accumulate(days: Whole, values: NDArray[Any], valid: NDArray[np.uint8], sums: Whole) -> None:
     dates, pixels = values.shape
-    there, whole, parts, squares = _room()
-    for start in range(0, pixels, _AT_ONCE):
-        stop = min(pixels, start + _AT_ONCE)
-        first = 0
+    parts, rows = np.zeros(7 * _STREAM, np.int32), np.full((4, _STREAM), _NONE, np.int32)
+    for start in range(0, pixels, _STREAM):
+        stop = min(pixels, start + _STREAM)
+        size, first = stop - start, 0
         while first < dates:
             last = _fitting(days, first)
-            parts[:] = 0
-            squares[:] = 0
+            parts.fill(0)
             for date in range(first, last, 4):
                 for k in range(4):
                     if date + k < last:
-                        _same(valid[date + k][start:stop], there[k])
-                        _masked(values[date + k][start:stop], there[k], whole[k])
+                        _marked(values[date + k][start:stop], valid[date + k][start:stop], rows[k])
                     else:
-                        there[k, :] = 0
-                        whole[k, :] = 0
-                _add_four(days, date, first, last, there, whole, parts, squares)
-            _add_parts(parts, squares, days[first], sums, start, stop)
+                        rows[k].fill(_NONE)
+                _add_four(days, date, first, last, rows[0][:size], rows[1][:size], rows[2][:size], rows[3][:size], _NONE, parts)
+            _add_parts(parts, days[first], sums, start, stop)
             first = last
+
+
+@compiled
+def _marked(values: NDArray[Any], valid: NDArray[np.uint8], row: NDArray[np.int32]) -> None:
+    for at in range(values.size):
+        row[at] = np.int32(values[at]) if valid[at] else _NONE
 
 
 @compiled
 def _small_lines(days: Whole, values: NDArray[Any], nodata: int, least: int, rows: Floats, known: Floats, out: Floats) -> None:
     dates, pixels = values.shape
-    there, whole, parts, squares = _room()
-    sums = np.zeros((6, _AT_ONCE), np.int64)
-    made = np.zeros((8, _AT_ONCE))
-    for start in range(0, pixels, _AT_ONCE):
-        stop = min(pixels, start + _AT_ONCE)
-        sums[:] = 0
+    parts, blank = np.zeros(7 * _STREAM, np.int32), np.full(_STREAM, nodata, values.dtype)
+    sums, made = np.zeros((6, _STREAM), np.int64), np.zeros(8 * _AT_ONCE)
+    for start in range(0, pixels, _STREAM):
+        stop = min(pixels, start + _STREAM)
+        sums.fill(0)
         first = 0
         while first < dates:
             last = _fitting(days, first)
-            parts[:] = 0
-            squares[:] = 0
+            parts.fill(0)
             for date in range(first, last, 4):
-                for k in range(4):
-                    if date + k < last:
-                        _differs(values[date + k][start:stop], nodata, there[k])
-                        _masked(values[date + k][start:stop], there[k], whole[k])
-                    else:
-                        there[k, :] = 0
-                        whole[k, :] = 0
-                _add_four(days, date, first, last, there, whole, parts, squares)
-            _add_parts(parts, squares, days[first], sums, 0, stop - start)
+                a, b = values[date][start:stop], _row(values, date + 1, last, start, stop, blank)
+                c, d = _row(values, date + 2, last, start, stop, blank), _row(values, date + 3, last, start, stop, blank)
+                _add_four(days, date, first, last, a, b, c, d, np.int32(nodata), parts)
+            _add_parts(parts, days[first], sums, 0, stop - start)
             first = last
-        _compare(sums, 0, stop - start, made)
-        _finish(made, least, rows, known, out, start, stop)
+        for at in range(start, stop, _AT_ONCE):
+            end = min(stop, at + _AT_ONCE)
+            _compare(sums, at - start, end - start, made)
+            _finish(made, least, rows, known, out, at, end)
 
 
 @compiled
-def _room() -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32], NDArray[np.uint32]]:
-    """For four dates: which values are there, and the values; for their sums: n, Sd, Sdd, Sy, Sdy; Syy modulo 2^32 beside the
-    sum of the upper halves of its squares."""
-    return (
-        np.zeros((4, _AT_ONCE), np.uint8),
-        np.zeros((4, _AT_ONCE), np.int32),
-        np.zeros((5, _AT_ONCE), np.int32),
-        np.zeros((2, _AT_ONCE), np.uint32),
-    )
+def _row(values: NDArray[Any], date: int, last: int, start: int, stop: int, blank: NDArray[Any]) -> Any:
+    return values[date][start:stop] if date < last else blank[: stop - start]
+
+
+@compiled
+def _add_four(
+    days: Whole, date: int, first: int, last: int, a: Any, b: Any, c: Any, d: Any, nodata: Any, sums: NDArray[np.int32]
+) -> None:
+    """Add four dates to n, Sd, Sdd, Sy, Sdy and the two halves of Syy, which lie one after another in `sums`.
+
+    One array at fixed distances, because the compiler then knows that no sum overlaps another: all become one vector loop.
+    """
+    p = np.int32(days[date] - days[first])
+    q = np.int32(days[min(date + 1, last - 1)] - days[first])
+    r = np.int32(days[min(date + 2, last - 1)] - days[first])
+    s = np.int32(days[min(date + 3, last - 1)] - days[first])
+    pp, qq, rr, ss = np.int32(p * p), np.int32(q * q), np.int32(r * r), np.int32(s * s)
+    none, one, half = np.int32(0), np.int32(1), np.uint32(16)
+    for at in range(a.size):
+        i, j, k, m = np.int32(a[at]), np.int32(b[at]), np.int32(c[at]), np.int32(d[at])
+        has_i, has_j, has_k, has_m = i != nodata, j != nodata, k != nodata, m != nodata
+        i, j, k, m = i if has_i else none, j if has_j else none, k if has_k else none, m if has_m else none
+        two, other = (one if has_i else none) + (one if has_j else none), (one if has_k else none) + (one if has_m else none)
+        sums[at] = np.int32(sums[at] + np.int32(two + other))
+        two, other = (p if has_i else none) + (q if has_j else none), (r if has_k else none) + (s if has_m else none)
+        sums[at + _STREAM] = np.int32(sums[at + _STREAM] + np.int32(two + other))
+        two, other = (pp if has_i else none) + (qq if has_j else none), (rr if has_k else none) + (ss if has_m else none)
+        sums[at + 2 * _STREAM] = np.int32(sums[at + 2 * _STREAM] + np.int32(two + other))
+        sums[at + 3 * _STREAM] = np.int32(sums[at + 3 * _STREAM] + np.int32(np.int32(i + j) + np.int32(k + m)))
+        two, other = np.int32(i * p) + np.int32(j * q), np.int32(k * r) + np.int32(m * s)
+        sums[at + 4 * _STREAM] = np.int32(sums[at + 4 * _STREAM] + np.int32(two + other))
+        ii, jj, kk, mm = np.uint32(i * i), np.uint32(j * j), np.uint32(k * k), np.uint32(m * m)
+        lower = np.uint32(np.uint32(ii + jj) + np.uint32(kk + mm))
+        sums[at + 5 * _STREAM] = np.int32(sums[at + 5 * _STREAM] + np.int32(lower))
+        upper = np.uint32(np.uint32((ii >> half) + (jj >> half)) + np.uint32((kk >> half) + (mm >> half)))
+        sums[at + 6 * _STREAM] = np.int32(sums[at + 6 * _STREAM] + np.int32(upper))
 
 
 @compiled
@@ -191,97 +221,27 @@ def _fitting(days: Whole, first: int) -> int:
 
 
 @compiled
-def _differs(values: NDArray[Any], nodata: int, there: NDArray[np.uint8]) -> None:
-    for at in range(values.size):
-        there[at] = values[at] != nodata
-
-
-@compiled
-def _same(valid: NDArray[np.uint8], there: NDArray[np.uint8]) -> None:
-    for at in range(valid.size):
-        there[at] = valid[at]
-
-
-@compiled
-def _masked(values: NDArray[Any], there: NDArray[np.uint8], whole: NDArray[np.int32]) -> None:
-    for at in range(values.size):
-        whole[at] = np.int32(np.int32(values[at]) * np.int32(there[at]))
-
-
-@compiled
-def _add_four(
-    days: Whole,
-    date: int,
-    first: int,
-    last: int,
-    there: NDArray[np.uint8],
-    whole: NDArray[np.int32],
-    parts: NDArray[np.int32],
-    squares: NDArray[np.uint32],
-) -> None:
-    """Four dates at a time, so that the sums are loaded and stored once for all of them.
-
-    Small loops over few arrays each, because only those become vector instructions.
-    """
-    p = np.int32(days[date] - days[first])
-    q = np.int32(days[min(date + 1, last - 1)] - days[first])
-    r = np.int32(days[min(date + 2, last - 1)] - days[first])
-    s = np.int32(days[min(date + 3, last - 1)] - days[first])
-    _count_and_weigh(parts[0], parts[1], there[0], there[1], there[2], there[3], p, q, r, s)
-    pp, qq, rr, ss = np.int32(p * p), np.int32(q * q), np.int32(r * r), np.int32(s * s)
-    _weigh(parts[2], there[0], there[1], there[2], there[3], pp, qq, rr, ss)
-    _count_and_weigh(parts[3], parts[4], whole[0], whole[1], whole[2], whole[3], p, q, r, s)
-    _square(squares[0], squares[1], whole[0], whole[1], whole[2], whole[3])
-
-
-@compiled
-def _count_and_weigh(total: Any, weighed: Any, a: Any, b: Any, c: Any, d: Any, p: Any, q: Any, r: Any, s: Any) -> None:
-    for at in range(total.size):
-        i, j, k, m = np.int32(a[at]), np.int32(b[at]), np.int32(c[at]), np.int32(d[at])
-        total[at] = np.int32(total[at] + np.int32(np.int32(i + j) + np.int32(k + m)))
-        two, other = np.int32(np.int32(i * p) + np.int32(j * q)), np.int32(np.int32(k * r) + np.int32(m * s))
-        weighed[at] = np.int32(weighed[at] + np.int32(two + other))
-
-
-@compiled
-def _weigh(weighed: Any, a: Any, b: Any, c: Any, d: Any, p: Any, q: Any, r: Any, s: Any) -> None:
-    for at in range(weighed.size):
-        i, j, k, m = np.int32(a[at]), np.int32(b[at]), np.int32(c[at]), np.int32(d[at])
-        two, other = np.int32(np.int32(i * p) + np.int32(j * q)), np.int32(np.int32(k * r) + np.int32(m * s))
-        weighed[at] = np.int32(weighed[at] + np.int32(two + other))
-
-
-@compiled
-def _square(total: Any, upper: Any, a: Any, b: Any, c: Any, d: Any) -> None:
-    half = np.uint32(16)
-    for at in range(total.size):
-        i, j, k, m = np.uint32(a[at] * a[at]), np.uint32(b[at] * b[at]), np.uint32(c[at] * c[at]), np.uint32(d[at] * d[at])
-        total[at] = np.uint32(total[at] + np.uint32(np.uint32(i + j) + np.uint32(k + m)))
-        two, other = np.uint32((i >> half) + (j >> half)), np.uint32((k >> half) + (m >> half))
-        upper[at] = np.uint32(upper[at] + np.uint32(two + other))
-
-
-@compiled
-def _add_parts(parts: NDArray[np.int32], squares: NDArray[np.uint32], first: int, sums: Whole, start: int, stop: int) -> None:
+def _add_parts(parts: NDArray[np.int32], first: int, sums: Whole, start: int, stop: int) -> None:
     """Add 32-bit sums, with days counted from `first`, to the whole ones."""
     n, st, stt = sums[0][start:stop], sums[1][start:stop], sums[2][start:stop]
     sy, sty, syy = sums[3][start:stop], sums[4][start:stop], sums[5][start:stop]
     for at in range(n.size):
-        count, day = np.int64(parts[0, at]), np.int64(parts[1, at])
+        count, day = np.int64(parts[at]), np.int64(parts[at + _STREAM])
         n[at] += count
         st[at] += first * count + day
-        stt[at] += first * (first * count + 2 * day) + parts[2, at]
+        stt[at] += first * (first * count + 2 * day) + parts[at + 2 * _STREAM]
     for at in range(n.size):
-        sy[at] += parts[3, at]
-        sty[at] += first * np.int64(parts[3, at]) + parts[4, at]
+        sy[at] += parts[at + 3 * _STREAM]
+        sty[at] += first * np.int64(parts[at + 3 * _STREAM]) + parts[at + 4 * _STREAM]
     for at in range(n.size):
-        upper = np.int64(squares[1, at]) << 16
-        syy[at] += upper + ((np.int64(squares[0, at]) - upper) & 0xFFFFFFFF)  # the lower halves: below 2^16 times 4,096
+        upper = np.int64(np.uint32(parts[at + 6 * _STREAM])) << 16
+        lower = (np.int64(np.uint32(parts[at + 5 * _STREAM])) - upper) & 0xFFFFFFFF  # their sum is below 2^16 times 4,096
+        syy[at] += upper + lower
 
 
 @compiled
 def _lines(sums: Whole, least: int, rows: Floats, known: Floats, out: Floats) -> None:
-    made = np.zeros((8, _AT_ONCE))
+    made = np.zeros(8 * _AT_ONCE)
     for start in range(0, sums.shape[1], _AT_ONCE):
         stop = min(sums.shape[1], start + _AT_ONCE)
         _compare(sums, start, stop, made)
@@ -295,13 +255,13 @@ def _compare(sums: Whole, start: int, stop: int, made: Floats) -> None:
         n, t, tt = sums[0, start + at], sums[1, start + at], sums[2, start + at]
         y, ty, yy = sums[3, start + at], sums[4, start + at], sums[5, start + at]
         days, both, values = n * tt - t * t, n * ty - t * y, n * yy - y * y
-        made[0, at] = n
-        made[1, at] = days
-        made[2, at] = both
-        made[3, at] = values
-        made[4, at] = exact_difference(tt, y, t, ty)
-        made[5, at] = exact_difference(days, values, both, both)
-        made[6, at] = 1.0
+        made[at] = n
+        made[at + _AT_ONCE] = days
+        made[at + 2 * _AT_ONCE] = both
+        made[at + 3 * _AT_ONCE] = values
+        made[at + 4 * _AT_ONCE] = exact_difference(tt, y, t, ty)
+        made[at + 5 * _AT_ONCE] = exact_difference(days, values, both, both)
+        made[at + 6 * _AT_ONCE] = 1.0
 
 
 @compiled
@@ -317,11 +277,11 @@ def _float_lines(days: Whole, values: Floats, least: int, rows: Floats, known: F
     largest = np.zeros(_AT_ONCE)
     step = np.ones(_AT_ONCE)
     sums = np.zeros((10, _AT_ONCE), np.int64)
-    made = np.zeros((8, _AT_ONCE))
+    made = np.zeros(8 * _AT_ONCE)
     for start in range(0, pixels, _AT_ONCE):
         count = min(pixels - start, _AT_ONCE)
-        largest[:] = 0.0
-        sums[:] = 0
+        largest.fill(0.0)
+        sums.fill(0)
         for date in range(dates):
             for at in range(count):
                 size = abs(values[date, start + at])
@@ -357,13 +317,13 @@ def _float_lines(days: Whole, values: Floats, least: int, rows: Floats, known: F
             both = difference_of_products(n, ty, t, y)
             varied = difference_of_products(n, yy, y, y)
             at_zero = difference_of_products(tt, y, t, ty)
-            made[0, at] = sums[0, at]
-            made[1, at] = spread[0]
-            made[2, at] = both[0]
-            made[3, at] = varied[0]
-            made[4, at] = at_zero[0]
-            made[5, at] = difference_of_products(spread, varied, both, both)[0]
-            made[6, at] = 1.0 / step[at]
+            made[at] = sums[0, at]
+            made[at + _AT_ONCE] = spread[0]
+            made[at + 2 * _AT_ONCE] = both[0]
+            made[at + 3 * _AT_ONCE] = varied[0]
+            made[at + 4 * _AT_ONCE] = at_zero[0]
+            made[at + 5 * _AT_ONCE] = difference_of_products(spread, varied, both, both)[0]
+            made[at + 6 * _AT_ONCE] = 1.0 / step[at]
         _finish(made, least, rows, known, out, start, start + count)
 
 
@@ -388,33 +348,30 @@ def _joined(top: int, high: int, low: int) -> Pair:
 def _finish(made: Floats, least: int, rows: Floats, known: Floats, out: Floats, start: int, stop: int) -> None:
     """slope, intercept, n, R^2, p, RMSE of a block of pixels; values are whole numbers of a unit.
 
-    `made` holds n; n Stt - St^2; n Sty - St Sy; n Syy - Sy^2; Stt Sy - St Sty; the second times the fourth minus the square of
-    the third; the unit; and room for one row. Short loops over few arrays, because only those become vector instructions.
+    `made` holds, one after another: n; n Stt - St^2; n Sty - St Sy; n Syy - Sy^2; Stt Sy - St Sty; the second times the fourth
+    minus the square of the third; the unit; and room for one row. NaN where there is no line; a constant has no variance to
+    explain: R^2 and p stay undefined. At fixed distances in one array, so that it becomes one loop of vector instructions.
     """
     count = stop - start
-    n, days, both, values = made[0][:count], made[1][:count], made[2][:count], made[3][:count]
-    at_zero, left, unit, r = made[4][:count], made[5][:count], made[6][:count], made[7][:count]
-    slope, intercept, r2, rmse = out[0][start:stop], out[1][start:stop], out[3][start:stop], out[5][start:stop]
     for at in range(count):
-        slope[at] = both[at] / days[at]
+        n, days, both = made[at], made[at + _AT_ONCE], made[at + 2 * _AT_ONCE]
+        values, at_zero = made[at + 3 * _AT_ONCE], made[at + 4 * _AT_ONCE]
+        left, unit = made[at + 5 * _AT_ONCE], made[at + 6 * _AT_ONCE]
+        days = days if n >= least and days > 0 else nan  # NaN spreads to all that follows
+        left = left if left > 0 else 0.0
+        slope = both / days
+        unexplained = left / (days * values) if values > 0 else nan
+        explained = slope * (both / values)
+        explained = min(explained, 1.0) if unexplained >= 0 else nan
+        made[at + _AT_ONCE] = slope * unit
+        made[at + 2 * _AT_ONCE] = at_zero / days * unit
+        made[at + 3 * _AT_ONCE] = explained
+        made[at + 4 * _AT_ONCE] = sqrt(left / days) / n * unit
+        made[at + 5 * _AT_ONCE] = unexplained
+        made[at + 6 * _AT_ONCE] = sqrt(explained)
     for at in range(count):
-        days[at] = days[at] if n[at] >= least and days[at] > 0 else nan  # NaN spreads to all that follows
-    for at in range(count):
-        intercept[at] = at_zero[at] / days[at] * unit[at]
-    for at in range(count):
-        left[at] = left[at] if left[at] > 0 else 0.0
-    for at in range(count):
-        rmse[at] = sqrt(left[at] / days[at]) / n[at]
-    for at in range(count):  # a constant has no variance to explain: R^2 and p stay undefined
-        left[at] = left[at] / (days[at] * values[at]) if values[at] > 0 else nan
-    for at in range(count):
-        r2[at] = slope[at] * (both[at] / values[at])
-    for at in range(count):
-        r2[at] = min(r2[at], 1.0) if left[at] >= 0 else nan
-    for at in range(count):
-        r[at] = sqrt(r2[at])
-    for at in range(count):
-        slope[at] = slope[at] * unit[at] if days[at] > 0 else nan
-        rmse[at] *= unit[at]
-    out[2][start:stop] = n
-    p_values(n, r, left, rows, known, days, out[4][start:stop])
+        out[0, start + at], out[1, start + at] = made[at + _AT_ONCE], made[at + 2 * _AT_ONCE]
+        out[2, start + at], out[3, start + at] = made[at], made[at + 3 * _AT_ONCE]
+        out[5, start + at] = made[at + 4 * _AT_ONCE]
+    unexplained_of, r = made[5 * _AT_ONCE : 5 * _AT_ONCE + count], made[6 * _AT_ONCE : 6 * _AT_ONCE + count]
+    p_values(made[:count], r, unexplained_of, rows, known, made[7 * _AT_ONCE : 7 * _AT_ONCE + count], out[4][start:stop])

@@ -71,7 +71,7 @@ class Plan:
 
 @cache
 def rates() -> dict[str, Any]:
-    """The measured rates (written by `python -m benchmarks.trend.speed --write`)."""
+    """The measured rates (written by `python -m benchmarks.trend.speed --refit`)."""
     loaded: dict[str, Any] = json.loads(RATES.read_text())
     return loaded
 
