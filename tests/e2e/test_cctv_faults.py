@@ -43,10 +43,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         os.kill(pid, signal.SIGKILL)
 
 
-LONG = pytest.mark.skipif(
-    "TILERY_LONG_TESTS" not in os.environ,
-    reason="test_kills, test_holes and test_cctv_products have most of it: make test-long",
-)
+LONG = pytest.mark.long("test_kills, test_holes and test_cctv_products have most of it")
 
 
 @pytest.mark.parametrize("stage", [pytest.param("process", marks=LONG), "finish"])

@@ -57,11 +57,12 @@ CASES = [
     Case("features", shapes, ("backbone=small.onnx", "size_px=16", "components=3", "list_pictures=64")),
     Case("trend", series, ("block=128", "window=128")),
 ]
-if not os.environ.get("TILERY_LONG_TESTS"):  # trend's workers compile for long on a fresh clone: `make test-long` has it
-    CASES = CASES[:2]
+LONG = {"trend": [pytest.mark.long("trend's workers compile for long on a fresh clone")]}
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.workload)
+@pytest.fixture(
+    scope="module", params=[pytest.param(case, id=case.workload, marks=LONG.get(case.workload, [])) for case in CASES]
+)
 def case(request: pytest.FixtureRequest) -> Case:
     found: Case = request.param
     return found

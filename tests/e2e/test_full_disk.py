@@ -34,7 +34,7 @@ def alone() -> list[str]:
     return command
 
 
-@pytest.mark.parametrize("free_kib", [20, 400])
+@pytest.mark.parametrize("free_kib", [pytest.param(20, marks=pytest.mark.long("400 has most of it")), 400])
 def test_a_disk_that_fills_up_stops_the_run_and_with_room_it_goes_on(cloud: Cloud, alone: list[str], free_kib: int) -> None:
     disk, notes, survey = (cloud.folder / name for name in ("disk", "notes", "survey.laz"))
     disk.mkdir()

@@ -77,7 +77,7 @@ def kinds_written(root: Path) -> set[str]:
     return kinds
 
 
-@pytest.mark.skipif("TILERY_LONG_TESTS" not in os.environ, reason="it kills 17 twins one after another: make test-long has it")
+@pytest.mark.long("it kills 17 twins one after another")
 def test_a_twin_killed_after_each_kind_of_record_goes_on_where_it_was(cloud: Cloud, survey: Path, undisturbed: Ended) -> None:
     killed: list[str] = []
     while True:
@@ -115,7 +115,13 @@ def test_a_twin_killed_while_an_item_is_worked_on_does_only_that_and_what_follow
     assert ended.products == undisturbed.products
 
 
-@pytest.mark.parametrize(("stage", "settings"), [("tile", SHARDED), ("whole", ("--set", "lane=lambda", *SHARDED[2:]))])
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [
+        ("tile", SHARDED),
+        pytest.param("whole", ("--set", "lane=lambda", *SHARDED[2:]), marks=pytest.mark.long("tile has most of it")),
+    ],
+)
 def test_a_killed_lambda_worker_is_tried_again_in_the_same_run(
     cloud: Cloud, survey: Path, undisturbed: Ended, stage: str, settings: tuple[str, ...]
 ) -> None:

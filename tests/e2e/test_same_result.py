@@ -56,14 +56,14 @@ def test_las_and_laz_of_every_generation_get_the_same_labels(cloud: Cloud) -> No
     for name, content in files.items():
         (cloud.folder / name).write_bytes(content)
     labels = {}
-    for names in (("old.las",), ("old.laz",), ("format6.las", "format7.laz"), ("format6.laz", "format7.las"), ("format8.laz",)):
+    for names in (("old.las",), ("old.laz",), ("format6.las", "format7.laz"), ("format8.laz",)):
         ended = succeeded(cloud.run(*(cloud.folder / name for name in names), "--set", "lane=lambda"))
         for name in names:
             verified(cloud.folder / name, ended.folder / "classified" / name)
             labels[name] = ended.classes(name)
     assert np.array_equal(labels["old.las"], labels["old.laz"])
     assert np.array_equal(labels["old.las"], labels["format8.laz"])
-    for name in ("format6.las", "format6.laz", "format7.las", "format7.laz"):
+    for name in ("format6.las", "format7.laz"):
         assert np.array_equal(labels["old.las"], labels[name]), f"{name}: the same points twice do not change their classes"
 
 

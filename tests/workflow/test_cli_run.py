@@ -178,7 +178,9 @@ def test_a_second_run_with_another_option_of_a_late_stage_repeats_no_tile(tilery
     assert set(tilery.calls().values()) == {1}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long("test_kills has most of it"))]
+)
 def test_a_run_that_was_interrupted_goes_on_with_the_same_command(tilery: Tilery, number: signal.Signals) -> None:
     arguments = ("one.txt", *SHARDED, "--set", "sleep_s=2", "--set", "lines=4")
     process = tilery.start("run", "sums", *arguments, "--out", str(tilery.out))
