@@ -6,50 +6,30 @@ from collections import OrderedDict
 
 from tilery.run import Source
 from tilery.store.port import Store
+from tilery.store.seekable import Seekable
 
 KIB = 1 << 10
 WINDOWS = 4
 """Ranges kept: containers jump between an index, pictures and sound."""
 
 
-class Ranges:
+class Ranges(Seekable):
     """Reads `source` where it lies, its version pinned. Reading on from the last range doubles the next one."""
 
     def __init__(self, store: Store, source: Source, *, least: int = 64 * KIB, most: int = 4096 * KIB) -> None:
+        super().__init__(source.size)
         self.name = source.name
         self.fetched = 0
         """Bytes read from the store so far."""
         self._store, self._source = store, source
         self._least, self._most = least, most
-        self._at = 0
         self._next = least
         self._windows: OrderedDict[int, bytes] = OrderedDict()
 
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, fewer where a range ends; none only at the end."""
-        if size < 0:
-            size = self._source.size - self._at
-        if size <= 0 or self._at >= self._source.size:
-            return b""
-        start = self._window(self._at)
-        data = self._windows[start]
-        self._windows.move_to_end(start)
-        found = data[self._at - start : self._at - start + size]
-        self._at += len(found)
-        return found
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = max(0, offset + (0, self._at, self._source.size)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
+    def fetch(self, start: int, stop: int) -> bytes:
+        window = self._window(start)
+        self._windows.move_to_end(window)
+        return self._windows[window][start - window : stop - window]
 
     def _window(self, at: int) -> int:
         """The start of a kept range that holds byte `at`, read now if need be."""

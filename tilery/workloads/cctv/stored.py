@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import io
-
 from tilery.outcomes import Transient
 from tilery.store.port import Store
+from tilery.store.seekable import Seekable
 
 
-class Stored(io.RawIOBase):
+class Stored(Seekable):
     """Reads by ranges; nothing is kept."""
 
     def __init__(self, store: Store, key: str) -> None:
         entry = store.head(key)
         if entry is None:
             raise Transient(f"a file of the run is not there: {key}")
-        self._store, self._key, self._size, self._at = store, key, entry.size, 0
+        super().__init__(entry.size)
+        self._store, self._key = store, key
         self.fetched = 0
         """Bytes read so far."""
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        stop = self._size if size < 0 else min(self._at + size, self._size)
-        if stop <= self._at:
-            return b""
-        data = self._store.get_range(self._key, self._at, stop)
-        self._at += len(data)
+    def fetch(self, start: int, stop: int) -> bytes:
+        data = self._store.get_range(self._key, start, stop)
         self.fetched += len(data)
         return data

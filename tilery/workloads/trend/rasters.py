@@ -5,7 +5,6 @@ Only the driver that the file name says is tried, so that a file cannot pose as 
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from rasterio.windows import Window
 from tilery.outcomes import BadInput
 from tilery.run import Source
 from tilery.store.port import Store
+from tilery.store.seekable import Seekable
 from tilery.workloads.trend.grid import Box, Grid, offset
 
 DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".gtif": "GTiff", ".jp2": "JP2OpenJPEG", ".nc": "netCDF"}
@@ -45,43 +45,23 @@ Resample = dict[str, Resampling]
 RESAMPLING: Resample = {name: Resampling[name] for name in ("nearest", "bilinear", "cubic", "average")}
 
 
-class RangeFile(io.RawIOBase):
-    """A stored object as a file that can seek; `head` is its beginning, already read. Keeps what went wrong in `failures`:
-    GDAL would only say that it could not read."""
+class RangeFile(Seekable):
+    """A stored object as a file; `head` is its beginning, already read. Keeps what went wrong in `failures`: GDAL would only
+    say that it could not read."""
 
     def __init__(self, store: Store, source: Source, head: bytes, failures: list[Exception]) -> None:
-        self._store, self._source, self._at = store, source, 0
+        super().__init__(source.size)
+        self._store, self._source = store, source
         self._head, self._failures = head, failures
 
-    def read(self, size: int = -1) -> bytes:
-        start = self._at
-        stop = self._source.size if size < 0 else min(start + size, self._source.size)
-        if stop <= start:
-            return b""
+    def fetch(self, start: int, stop: int) -> bytes:
         if stop <= len(self._head):
-            data = self._head[start:stop]
-        else:
-            try:
-                data = self._store.get_range(self._source.key, start, stop, version=self._source.version)
-            except Exception as error:
-                self._failures.append(error)
-                return b""
-        self._at = start + len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
+            return self._head[start:stop]
+        try:
+            return self._store.get_range(self._source.key, start, stop, version=self._source.version)
+        except Exception as error:
+            self._failures.append(error)
+            return b""
 
 
 def driver(name: str) -> str:
