@@ -15,6 +15,7 @@ from tilery.workloads.pointcloud.lists import SUMMARY
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.rewrite import Contexts, Labels, rewrite_shard
 from tilery.workloads.pointcloud.tiling import CONTEXTS, shard_of
+from tilery.workloads.pointcloud.upgrading import Upgrade
 
 
 def finish(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
@@ -49,7 +50,9 @@ def write_shard(work: Work[PointCloudOptions], item: Item, labels: Labels, conte
     source, shard = work.run.sources[item["file"]], shard_of(item)
     file = read_las(work.store, source)
     key = work.out("shards", str(item["id"]))
+    upgrade = Upgrade.of(file, work.options.upgrade)
     with work.store.writer(key, size_hint=2 * (shard.stop - shard.start)) as out:
-        chunks = rewrite_shard(work.store, source, file, shard, labels, out, contexts)
+        chunks = rewrite_shard(work.store, source, file, shard, labels, out, contexts, upgrade)
         size = out.tell()
-    return {"file": item["file"], "key": key, "size": size, "chunks": chunks, "verified": shard.count}
+    written = {"file": item["file"], "key": key, "size": size, "chunks": chunks, "verified": shard.count}
+    return written | ({"returns": upgrade.returns.tolist()} if upgrade.is_one else {})

@@ -8,6 +8,8 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 
 TOLD_IN = 1000
 """The number of returns says something where at least one point in so many is of a pulse of several."""
+WRITTEN = frozenset({"classified", "copc"})
+"""Products that shards are written anew for."""
 SUMMARY = "summary"
 """The finish item that keeps what the run learned, beside one item a shard and one a sheet."""
 
@@ -36,7 +38,7 @@ def finishes(work: Work[PointCloudOptions], merged: list[Done]) -> list[Item]:
     root = merged[-1].value
     refused = root["refused"]
     shards = []
-    for done in work.finished("tile") if "classified" in work.options.products else []:
+    for done in work.finished("tile") if WRITTEN & set(work.options.products) else []:
         mine = sorted(tile for tile, (core, _) in done.value["tiles"].items() if core)
         shards.append({**done.item, "tiles": mine, "refused": {tile: refused[tile] for tile in mine if tile in refused}})
     tiles = [str(done.item["id"]) for done in work.finished("process")]

@@ -102,8 +102,10 @@ ProductKind = Literal[
     "tiles",
     "stac",
     "report",
+    "copc",
 ]
-EVERY_PRODUCT: tuple[ProductKind, ...] = get_args(ProductKind)
+EVERY_PRODUCT: tuple[ProductKind, ...] = tuple(kind for kind in get_args(ProductKind) if kind != "copc")
+"""What a run makes by default: everything, but not all points once more."""
 
 
 class PointCloudOptions(Options):
@@ -115,6 +117,9 @@ class PointCloudOptions(Options):
     fill_m: float = Field(30.0, ge=0, le=500, description="How far (m) voids are interpolated; nodata beyond.")
     products: list[ProductKind] = Field(
         list(EVERY_PRODUCT), description="What is made; what is not asked is neither computed nor decoded."
+    )
+    upgrade: bool = Field(
+        False, description="Files of point formats 0 to 5 become LAS 1.4 of formats 6 to 10; every field is carried over."
     )
     contour_m: float = Field(
         0.0, ge=0, le=1000, description="Height between contours (m); 0 chooses 0.25 to 50 units of height by the relief."

@@ -20,7 +20,7 @@ from tilery.report import Picture
 from tilery.run import Product, Source
 from tilery.store.port import Span
 from tilery.workload import Publication, Published
-from tilery.workloads.pointcloud import density, drawing, pictures, relief, sheets, stac, tile_index, vrt
+from tilery.workloads.pointcloud import copc_file, density, drawing, pictures, relief, sheets, stac, tile_index, vrt
 from tilery.workloads.pointcloud.density import Survey
 from tilery.workloads.pointcloud.drawing import AFTER, BEFORE, SQUARES, VIEW
 from tilery.workloads.pointcloud.frame import Frame
@@ -33,6 +33,7 @@ from tilery.workloads.pointcloud.page import CLASSES, OTHER_COLOUR, Seen, page
 from tilery.workloads.pointcloud.pixels import Canvas, joined
 from tilery.workloads.pointcloud.rasters import NODATA, Sheet
 from tilery.workloads.pointcloud.stitch import ShardOutput, segments_of
+from tilery.workloads.pointcloud.upgrading import with_head, written_as
 from tilery.workloads.pointcloud.verify import check_stitched
 
 WRITERS = 8
@@ -54,6 +55,7 @@ def publish(publication: Publication[PointCloudOptions]) -> Published:
     if "classified" in making.asked:
         making.classified(shards)
         counts["verified"] = sum(shard["verified"] for shard in shards)
+    making.copc(shards)
     making.warn()
     making.drawn()
     making.hillshade()
@@ -108,9 +110,11 @@ class _Making:
 
     @cached_property
     def las_files(self) -> list[LasFile]:
+        """The files as their points were written."""
         work = self.publication.work
         with ThreadPoolExecutor(WRITERS) as pool:
-            return list(pool.map(lambda source: read_las(work.store, source), work.run.sources))
+            files = pool.map(lambda source: read_las(work.store, source), work.run.sources)
+            return [written_as(file, work.options.upgrade) for file in files]
 
     def path(self, name: str) -> Path:
         return self.publication.work.scratch / name
@@ -133,12 +137,21 @@ class _Making:
         return joined(parts, self.area.extent, step, nothing)
 
     def classified(self, shards: list[dict[str, Any]]) -> None:
-        by_file: dict[int, list[ShardOutput]] = {}
-        for shard in shards:
-            chunks = tuple((points, size) for points, size in shard["chunks"])
-            by_file.setdefault(shard["file"], []).append(ShardOutput(shard["key"], shard["size"], chunks))
+        by_file, returns = _by_file(shards), _returns(shards)
         with ThreadPoolExecutor(WRITERS) as pool:
-            self.products += pool.map(lambda number: _stitched(self.publication, number, by_file[number]), sorted(by_file))
+            self.products += pool.map(
+                lambda number: _stitched(self.publication, number, by_file[number], returns.get(number)), sorted(by_file)
+            )
+
+    def copc(self, shards: list[dict[str, Any]]) -> None:
+        """All classified points in one file."""
+        if "copc" not in self.asked:
+            return
+        work, files, path = self.publication.work, self.las_files, self.path("merged.copc.laz")
+        batches = copc_file.batches_of(work.store, files, _by_file(shards))
+        extended = copc_file.extended_of(work.store, work.run.sources, files)
+        copc_file.write(path, files, batches, self.area.crs_wkt, self.path("parts"), extended)
+        self.upload("copc", path.name)
 
     def warn(self) -> None:
         """Say why something that was asked for is not there."""
@@ -289,11 +302,34 @@ def _thin(survey: Survey, resolution_m: float) -> list[str]:
     return said
 
 
-def _stitched(publication: Publication[PointCloudOptions], number: int, shards: list[ShardOutput]) -> Product:
+def _by_file(shards: list[dict[str, Any]]) -> dict[int, list[ShardOutput]]:
+    """What was written of each file, in order."""
+    found: dict[int, list[ShardOutput]] = {}
+    for shard in shards:
+        chunks = tuple((points, size) for points, size in shard["chunks"])
+        found.setdefault(shard["file"], []).append(ShardOutput(shard["key"], shard["size"], chunks))
+    return found
+
+
+def _returns(shards: list[dict[str, Any]]) -> dict[int, NDArray[np.int64]]:
+    """The points of each return of files that were upgraded."""
+    found: dict[int, NDArray[np.int64]] = {}
+    for shard in shards:
+        if "returns" in shard:
+            found[shard["file"]] = found.get(shard["file"], 0) + np.array(shard["returns"], np.int64)
+    return found
+
+
+def _stitched(
+    publication: Publication[PointCloudOptions],
+    number: int,
+    shards: list[ShardOutput],
+    returns: NDArray[np.int64] | None,
+) -> Product:
     store, source = publication.work.store, publication.work.run.sources[number]
-    path = f"classified/{source.name}"
-    segments = segments_of(store, source, read_las(store, source), shards)
-    store.compose(publication.key(path), segments)
+    path, file = f"classified/{source.name}", read_las(store, source)
+    new = file if returns is None else with_head(store, source, file, written_as(file, True), returns)
+    store.compose(publication.key(path), segments_of(store, source, file, shards, new))
     product = publication.product("classified", path, source.name)
     written = Source(name=path, key=publication.key(path), size=product.bytes, version="")
     check_stitched(store, source, written, [chunk for shard in shards for chunk in shard.chunks])

@@ -2,7 +2,8 @@
 
 LAS: the classification byte is patched. LAZ of formats 0 to 5: every chunk is coded again at the same boundaries. LAZ of
 formats 6 to 10 is layered: of each chunk only the classification layer is replaced, and every other byte is copied. The
-result is the one that coding the relabelled points in full would give, byte for byte, if lazrs wrote the file.
+result is the one that coding the relabelled points in full would give, byte for byte, if lazrs wrote the file. Where formats
+0 to 5 are upgraded (upgrading.py), records become those of the new format before they are coded, or written.
 
 Why splicing is exact: a layered chunk is the first point raw | u32 points | u32 bytes of each layer | the layers, each an
 arithmetic code of its own. The contexts of the classification layer are the classification before it and whether a return
@@ -37,8 +38,17 @@ from tilery.store.port import Store
 from tilery.workloads.pointcloud import class_layer, laz, read_back
 from tilery.workloads.pointcloud.class_layer import CHANNEL_BITS, CLASS_BYTE, CLASSIFICATION_LAYER, FLAGS_BYTE
 from tilery.workloads.pointcloud.las_header import Chunk, LasFile
-from tilery.workloads.pointcloud.points import BATCH_POINTS, batches, decode_chunks, iter_records, read_span, sizes_of
+from tilery.workloads.pointcloud.points import (
+    BATCH_POINTS,
+    batches,
+    decode_chunks,
+    iter_records,
+    read_span,
+    record_dtype,
+    sizes_of,
+)
 from tilery.workloads.pointcloud.shards import Shard
+from tilery.workloads.pointcloud.upgrading import Upgrade, downgraded, upgraded
 
 ChunkSize = tuple[int, int]
 """(points, bytes) of a written chunk."""
@@ -55,14 +65,17 @@ def rewrite_shard(
     labels: Labels,
     out: BinaryIO,
     contexts: Contexts | None = None,
+    upgrade: Upgrade | None = None,
 ) -> tuple[ChunkSize, ...]:
     """Write a shard's points with new labels to `out`, without chunk table; returns the written chunks (LAS: none).
 
     `labels` has shape (shard.count,), in the file's order; `contexts` (class_layer.py) likewise, if known: then layered chunks
-    are not decoded. Raises `BadInput` for a label that the point format cannot hold (formats 0 to 5 have 5 bits) and for
-    damaged chunks, `read_back.NotTheSame` where what was made does not read back.
+    are not decoded. With `upgrade` the points become those of its format. Raises `BadInput` for a label that the point format
+    cannot hold (formats 0 to 5 have 5 bits) and for damaged chunks, `read_back.NotTheSame` where what was made does not read
+    back.
     """
-    check_labels(file, labels, shard.count)
+    upgrade = upgrade or Upgrade.of(file)
+    check_labels(upgrade.new, labels, shard.count)
     if contexts is not None and contexts.shape != (shard.count,):
         raise ValueError(f"there must be {shard.count} contexts, not {contexts.shape}")
     if file.laszip is None:
@@ -70,25 +83,31 @@ def rewrite_shard(
             stop = min(first + BATCH_POINTS, shard.count)
             data = read_span(store, source, shard.start + first * file.point_size, shard.start + stop * file.point_size)
             records = np.frombuffer(data, np.uint8)
-            new = relabelled(file, records, labels[first:stop])
-            read_back.check_records(file, records, new, labels[first:stop])
+            new = relabelled(upgrade.new, upgrade.upgraded(records), labels[first:stop])
+            _check(upgrade, records, new, labels[first:stop])
             out.write(new.tobytes())
         return ()
     if shard.streamed:
-        return _rewrite_stream(store, source, file, shard, labels, out)
+        return _rewrite_stream(store, source, file, shard, labels, out, upgrade)
     class_layer.prepare(shard.count if file.laszip.layered else 0)
     written: list[ChunkSize] = []
     for first, batch in batches(file, shard):
         mine = slice(first - shard.first, first - shard.first + sum(chunk.points for chunk in batch))
         data = read_span(store, source, batch[0].start, batch[-1].stop)
-        body, sizes = rewrite_chunks(file, batch, data, labels[mine], None if contexts is None else contexts[mine])
+        known = None if contexts is None else contexts[mine]
+        body, sizes = rewrite_chunks(file, batch, data, labels[mine], known, upgrade)
         out.write(body)
         written += sizes
     return tuple(written)
 
 
 def rewrite_chunks(
-    file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels, contexts: Contexts | None = None
+    file: LasFile,
+    chunks: list[Chunk],
+    data: bytes,
+    labels: Labels,
+    contexts: Contexts | None = None,
+    upgrade: Upgrade | None = None,
 ) -> tuple[bytes, list[ChunkSize]]:
     """A run of LAZ chunks with new labels: spliced where the format is layered, else coded again.
 
@@ -100,14 +119,14 @@ def rewrite_chunks(
         part = data[same[0].start - base : same[-1].stop - base]
         mine = slice(at, at + sum(chunk.points for chunk in same))
         known = None if contexts is None else contexts[mine]
-        new = _rewrite_filled(file, same, part, labels[mine], known) if filled else (part, sizes_of(same))
+        new = _rewrite_filled(file, same, part, labels[mine], known, upgrade) if filled else (part, sizes_of(same))
         bodies.append(new[0])
         sizes, at = sizes + new[1], mine.stop
     return b"".join(bodies), sizes
 
 
 def _rewrite_filled(
-    file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels, contexts: Contexts | None
+    file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels, contexts: Contexts | None, upgrade: Upgrade | None
 ) -> tuple[bytes, list[ChunkSize]]:
     assert file.laszip is not None
     if file.laszip.layered:
@@ -115,18 +134,32 @@ def _rewrite_filled(
             return splice_chunks(file, chunks, data, labels, contexts)
         except laz.Corrupt:
             pass  # not laid out as LASzip does; the decoder then says whether it can be read at all
-    return encode_chunks(file, chunks, data, labels)
+    return encode_chunks(file, chunks, data, labels, upgrade)
 
 
-def encode_chunks(file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels) -> tuple[bytes, list[ChunkSize]]:
+def encode_chunks(
+    file: LasFile, chunks: list[Chunk], data: bytes, labels: Labels, upgrade: Upgrade | None = None
+) -> tuple[bytes, list[ChunkSize]]:
     """Decode a run of chunks, relabel it, and code it again at the same boundaries."""
-    assert file.laszip is not None
+    upgrade = upgrade or Upgrade.of(file)
+    assert upgrade.new.laszip is not None
     records = decode_chunks(file, chunks, data)
-    new = relabelled(file, records, labels)
-    check_codable(file, new)
-    body, sizes = laz.encode(new, [chunk.points for chunk in chunks], file.laszip)
-    read_back.check_records(file, records, read_back.decoded(file, body, sizes), labels)
+    new = relabelled(upgrade.new, upgrade.upgraded(records), labels)
+    check_codable(upgrade.new, new)
+    body, sizes = laz.encode(new, [chunk.points for chunk in chunks], upgrade.new.laszip)
+    _check(upgrade, records, read_back.decoded(upgrade.new, body, sizes), labels)
     return body, sizes
+
+
+def _check(upgrade: Upgrade, records: NDArray[np.uint8], new: NDArray[np.uint8], labels: Labels) -> None:
+    """Raises `read_back.NotTheSame` unless new records are the old ones with these labels."""
+    if not upgrade.is_one:
+        read_back.check_records(upgrade.old, records, new, labels)
+        return
+    expected = upgraded(upgrade.old, upgrade.new, records.view(record_dtype(upgrade.old))).view(np.uint8)
+    read_back.check_records(upgrade.new, expected, new, labels)
+    back = downgraded(upgrade.old, new.view(record_dtype(upgrade.new))).view(np.uint8)
+    read_back.check_records(upgrade.old, records, back, labels & np.uint8(0b1_1111))
 
 
 def splice_chunks(
@@ -180,7 +213,7 @@ def check_labels(file: LasFile, labels: Labels, count: int) -> None:
     if file.point_format < 6 and largest > 31:
         raise BadInput(
             f"{file.name} has point format {file.point_format}, which has room for classes 0 to 31, and class {largest} "
-            "is to be written. Convert it to point format 6 or later first."
+            "is to be written. Set upgrade=true, which makes it point format 6 or later."
         )
 
 
@@ -200,27 +233,29 @@ def check_codable(file: LasFile, records: NDArray[np.uint8]) -> None:
 
 
 def _rewrite_stream(
-    store: Store, source: Source, file: LasFile, shard: Shard, labels: Labels, out: BinaryIO
+    store: Store, source: Source, file: LasFile, shard: Shard, labels: Labels, out: BinaryIO, upgrade: Upgrade
 ) -> tuple[ChunkSize, ...]:
     """Decode, relabel and code a whole file from start to end, through a temporary file of its compressed size."""
-    assert file.laszip is not None
-    vlr = file.laszip
-    counts = [chunk.points for chunk in file.chunks] or _full_chunks(shard.count, vlr.chunk_size)
+    assert upgrade.new.laszip is not None
+    vlr = upgrade.new.laszip
+    whole = upgrade.is_one or not file.chunks
+    counts = _full_chunks(shard.count, vlr.chunk_size) if whole else [chunk.points for chunk in file.chunks]
     with tempfile.TemporaryFile() as coded:
         encoder = lazrs.LasZipCompressor(coded, lazrs.LazVlr(vlr.data))
         following = iter(counts)
         left, sums = 0, list[tuple[int, int]]()
         for first, records in iter_records(store, source, file, shard):
-            new = relabelled(file, records.view(np.uint8), labels[first - shard.first :][: len(records)])
-            check_codable(file, new)
-            read_back.check_records(file, records.view(np.uint8), new, labels[first - shard.first :][: len(records)])
+            mine = labels[first - shard.first :][: len(records)]
+            new = relabelled(upgrade.new, upgrade.upgraded(records.view(np.uint8)), mine)
+            check_codable(upgrade.new, new)
+            _check(upgrade, records.view(np.uint8), new, mine)
             sums.append((len(records), zlib.crc32(new.data)))
             at = 0
             while at < len(records):
                 while not left:
                     left = next(following)
                 take = min(left, len(records) - at)
-                encoder.compress_many(new[at * file.point_size : (at + take) * file.point_size])
+                encoder.compress_many(new[at * vlr.record_size : (at + take) * vlr.record_size])
                 at, left = at + take, left - take
                 if not left and vlr.chunk_size == laz.VARIABLE:
                     encoder.finish_current_chunk()
@@ -229,7 +264,7 @@ def _rewrite_stream(
         (table_at,) = struct.unpack("<q", coded.read(8))
         coded.seek(table_at)
         sizes = [size for _, size in laz.parse_chunk_table(coded.read(), vlr, len(counts) + 1)]
-        read_back.check_stream(file, coded, sums)
+        read_back.check_stream(upgrade.new, coded, sums)
         filled = [count for count in counts if count]
         stop = 8 + sum(sizes[: len(filled)])  # lazrs ends variable chunks with one that is empty
         coded.seek(8)

@@ -10,6 +10,7 @@ from tilery.outcomes import BadInput
 from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workload import Item, Sizing
+from tilery.workloads.pointcloud import copc_file
 from tilery.workloads.pointcloud.columns import COLOURED
 from tilery.workloads.pointcloud.crs import Crs, common_crs, read_crs
 from tilery.workloads.pointcloud.las_header import LasFile, read_las
@@ -36,6 +37,8 @@ def size(sources: list[Source], options: PointCloudOptions, store: Store) -> Siz
     if crs.system is not None and not crs.projected:
         kind = "in degrees" if crs.geographic else "not in a map projection"
         raise BadInput(f"{files[0].name} is {kind}; reproject it to a map projection (metres or feet) first")
+    if "copc" in options.products:
+        copc_file.check(files)
     points = sum(file.count for file in files)
     target = int(options.shard_mib * 2**20)
     items: list[Item] = [

@@ -25,6 +25,7 @@ VERSION = "1.1.0"
 POINTCLOUD = "https://stac-extensions.github.io/pointcloud/v1.0.0/schema.json"
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 COLLECTION = "stac/collection.json"
+COPC = "application/vnd.laszip+copc"
 _CREATED_AT = 90
 """Day of the year and year of the file's creation in the LAS header."""
 _SIZES = {"FloatingPoint": "floating", "SignedInteger": "signed", "UnsignedInteger": "unsigned", "BitField": "unsigned"}
@@ -39,6 +40,7 @@ _TYPES = {
 }
 _TITLES = {
     "classified": "Classified points",
+    "copc": "Classified points of all files",
     "dtm": "Terrain model",
     "dsm": "Surface model",
     "chm": "Height above ground",
@@ -203,7 +205,7 @@ def _asset(product: Product, up: str) -> dict[str, Any]:
     suffix = "." + product.path.rsplit(".", 1)[-1].lower()
     return {
         "href": up + product.path,
-        "type": _TYPES.get(suffix, "application/octet-stream"),
+        "type": COPC if product.kind == "copc" else _TYPES.get(suffix, "application/octet-stream"),
         "title": _TITLES.get(product.kind, product.kind),
     }
 

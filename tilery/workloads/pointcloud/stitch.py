@@ -1,8 +1,8 @@
 """The whole output file as segments for `Store.compose`: nothing of its points passes through here.
 
-Header and VLRs are copied with only the offsets corrected that must change when chunks change size: the chunk table
-pointer, the first EVLR, the internal waveforms, and in COPC files the hierarchy. The chunk table is rebuilt; whatever
-follows the points is copied from the source.
+Header and VLRs are copied, or those of the upgraded file are taken, with only the offsets corrected that must change when
+chunks change size: the chunk table pointer, the first EVLR, the internal waveforms, and in COPC files the hierarchy. The chunk
+table is rebuilt; whatever follows the points is copied from the source.
 
 Source: ASPRS LAS 1.4-R15, table 3; COPC specification 1.0.
 """
@@ -38,27 +38,27 @@ class ShardOutput:
     version: str = ""
 
 
-def segments_of(store: Store, source: Source, file: LasFile, outputs: Sequence[ShardOutput]) -> list[Segment]:
+def segments_of(
+    store: Store, source: Source, file: LasFile, outputs: Sequence[ShardOutput], new: LasFile | None = None
+) -> list[Segment]:
     """The output file of all shards' outputs, in the order of the shards. Reads only a COPC hierarchy.
 
-    Raises `ValueError` if the outputs do not hold the file's points, `BadInput` for a COPC hierarchy that is not valid.
+    `new` is the file as it is written, where that is not as it was (upgrading.py). Raises `ValueError` if the outputs do not
+    hold the file's points, `BadInput` for a COPC hierarchy that is not valid.
     """
-    shards: list[Segment] = [Span(output.key, 0, output.size, output.version) for output in outputs]
-    if file.laszip is None:
-        if sum(output.size for output in outputs) != file.count * file.point_size:
-            raise ValueError(f"the shards of {file.name} do not hold its {file.count} points")
-        return [file.head, *shards, *_source(source, file.points_stop, file.size)]
-
-    layout = _Layout(file, [chunk for output in outputs for chunk in output.chunks])
-    if sum(points for points, _ in layout.chunks) != file.count:
+    new = new or file
+    size = sum(output.size for output in outputs)
+    layout = _Layout(file, new, size, [chunk for output in outputs for chunk in output.chunks])
+    held = sum(points for points, _ in layout.chunks) if file.compressed else size / new.point_size
+    if held != file.count:
         raise ValueError(f"the shards of {file.name} do not hold its {file.count} points")
-    if sum(size for _, size in layout.chunks) != sum(output.size for output in outputs):
+    if file.compressed and sum(size for _, size in layout.chunks) != size:
         raise ValueError(f"the shards of {file.name} are not as long as their chunks")
     return [
-        moved_head(file, layout) + struct.pack("<q", layout.table_at),
-        *shards,
+        moved_head(layout) + (struct.pack("<q", layout.table_at) if file.compressed else b""),
+        *(Span(output.key, 0, output.size, output.version) for output in outputs),
         *(_source(source, file.points_stop, file.chunk_table[0]) if file.chunk_table[1] else ()),
-        layout.table,
+        *([layout.table] if file.compressed else []),
         *_tail(store, source, file, layout),
     ]
 
@@ -66,14 +66,13 @@ def segments_of(store: Store, source: Source, file: LasFile, outputs: Sequence[S
 class _Layout:
     """Where things lie in the output."""
 
-    def __init__(self, file: LasFile, chunks: list[ChunkSize]) -> None:
-        assert file.laszip is not None
-        self.file, self.chunks = file, chunks
-        self.points_start = file.offset_to_points + 8
-        self.points_stop = self.points_start + sum(size for _, size in chunks)
+    def __init__(self, file: LasFile, new: LasFile, size: int, chunks: list[ChunkSize]) -> None:
+        self.file, self.new, self.chunks = file, new, chunks
+        self.points_start = new.offset_to_points + (8 if file.compressed else 0)
+        self.points_stop = self.points_start + size
         between = max(0, file.chunk_table[0] - file.points_stop) if file.chunk_table[1] else 0
         self.table_at = self.points_stop + between
-        self.table = laz.format_chunk_table(chunks, file.laszip)
+        self.table = b"" if new.laszip is None else laz.format_chunk_table(chunks, new.laszip)
         self.tail_start = self.table_at + len(self.table)
 
     def moved(self, offset: int) -> int:
@@ -91,9 +90,9 @@ class _Layout:
         return dict(zip((chunk.start for chunk in self.file.chunks if chunk.points), new, strict=True))
 
 
-def moved_head(file: LasFile, layout: _Layout) -> bytes:
+def moved_head(layout: _Layout) -> bytes:
     """Header and VLRs with the offsets of what lies behind the points."""
-    head = bytearray(file.head)
+    file, head = layout.new, bytearray(layout.new.head)
     if file.version >= (1, 4):
         _move(head, EVLRS_AT, layout)
     if file.waveforms_at:

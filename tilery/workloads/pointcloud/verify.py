@@ -1,12 +1,17 @@
 """Proof that two LAS or LAZ files differ in nothing but the classification of their points.
 
+The second may be the first in LAS 1.4 (upgrading.py): then every field is compared with what it becomes there, and what it was
+is got back from it.
+
 Both are read in batches of 1 M points: peak memory is two batches with their compressed bytes, under 400 MB at the
 largest point format.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +19,13 @@ from numpy.typing import NDArray
 from tilery.outcomes import BadInput, Incomplete
 from tilery.run import Source
 from tilery.store.port import Store
-from tilery.workloads.pointcloud import copc
-from tilery.workloads.pointcloud.las_header import LasFile, read_las
+from tilery.workloads.pointcloud import copc, laz
+from tilery.workloads.pointcloud.crs import USER_ID, WKT, WKT_IS_MEANT
+from tilery.workloads.pointcloud.las_header import HEADER_SIZES, LasFile, read_las
 from tilery.workloads.pointcloud.points import Records, iter_records, record_dtype
 from tilery.workloads.pointcloud.shards import shards_of
 from tilery.workloads.pointcloud.stitch import EVLRS_AT, WAVEFORMS_AT
+from tilery.workloads.pointcloud.upgrading import VLR_HEAD, downgraded, encoding_of, is_upgrade, upgraded
 
 COPY_BYTES = 8 << 20
 END_BYTES = 1 << 20
@@ -43,6 +50,11 @@ HEADER_FIELDS = (
     ("point counts", 247, 375),
 )
 """Name and bytes of what the public header block holds, but for offsets of what lies behind the points."""
+UPGRADED_FIELDS = frozenset(
+    {"global encoding", "version", "header size", "offset to points", "number of VLRs", "point format", "record length"}
+    | {"legacy point counts", "number of EVLRs", "point counts"}
+)
+"""Those that are others in an upgraded file, and compared in their own way."""
 
 
 def verify(store: Store, source_a: Source, source_b: Source) -> list[str]:
@@ -54,7 +66,7 @@ def verify(store: Store, source_a: Source, source_b: Source) -> list[str]:
     """
     a, b = read_las(store, source_a), read_las(store, source_b)
     differences = [*_headers(a, b), *_vlrs(a, b), *_evlrs(store, (source_a, a), (source_b, b))]
-    if (a.point_format, a.point_size, a.count) != (b.point_format, b.point_size, b.count):
+    if not _same_points(a, b):
         return [*differences, f"{b.name} has other points: {_points(b)} instead of {_points(a)}"]
     try:
         differences += _records(store, (source_a, a), (source_b, b))
@@ -72,7 +84,7 @@ def check_stitched(store: Store, source: Source, product: Source, chunks: Sequen
     """
     a, b = read_las(store, source), read_las(store, product)
     found = [*_headers(a, b), *_vlrs(a, b), *_evlrs(store, (source, a), (product, b), ends_only=True)]
-    if (a.point_format, a.point_size, a.count) != (b.point_format, b.point_size, b.count):
+    if not _same_points(a, b):
         found.append(f"{b.name} has other points: {_points(b)} instead of {_points(a)}")
     if chunks and [(chunk.points, chunk.stop - chunk.start) for chunk in b.chunks] != list(chunks):
         found.append(f"{b.name} has another chunk table than its shards")
@@ -80,11 +92,18 @@ def check_stitched(store: Store, source: Source, product: Source, chunks: Sequen
         raise Incomplete(f"the classified {source.name} is not its input with other classes: {found[0]}; redrive the run")
 
 
+def _same_points(a: LasFile, b: LasFile) -> bool:
+    return a.count == b.count and (is_upgrade(a, b) or (a.point_format, a.point_size) == (b.point_format, b.point_size))
+
+
 def _points(file: LasFile) -> str:
     return f"{file.count:,} of format {file.point_format} in {file.point_size} bytes"
 
 
 def _headers(a: LasFile, b: LasFile) -> Iterator[str]:
+    if is_upgrade(a, b):
+        yield from _upgraded_header(a, b)
+        return
     size = min(a.header_size, b.header_size)
     known = np.zeros(size, bool)
     for name, start, stop in HEADER_FIELDS:
@@ -102,7 +121,26 @@ def _headers(a: LasFile, b: LasFile) -> Iterator[str]:
         yield f"{b.name} has other bytes at the end of its header"
 
 
+def _upgraded_header(a: LasFile, b: LasFile) -> Iterator[str]:
+    for name, start, stop in HEADER_FIELDS:
+        if name not in UPGRADED_FIELDS and a.head[start:stop] != b.head[start:stop]:
+            yield f"{b.name} has another {name} in its header"
+    if (encoding_of(a) ^ b.global_encoding) & ~WKT_IS_MEANT:
+        yield f"{b.name} has another global encoding in its header"
+    if any(b.head[107:131]):
+        yield f"{b.name} has legacy point counts in its header, and LAS 1.4 has none of its format"
+    if (a.head[104] ^ b.head[104]) & 0xC0:
+        yield f"{b.name} has another point format in its header"
+    if bool(a.waveforms_at) != bool(b.waveforms_at):
+        yield f"{b.name} has lost the place of its waveforms"
+    if a.head[HEADER_SIZES[a.version[1]] : a.header_size] != b.head[HEADER_SIZES[b.version[1]] : b.header_size]:
+        yield f"{b.name} has other bytes at the end of its header"
+
+
 def _vlrs(a: LasFile, b: LasFile) -> Iterator[str]:
+    if is_upgrade(a, b):
+        yield from _upgraded_vlrs(a, b)
+        return
     if len(a.vlrs) != len(b.vlrs):
         yield f"{b.name} has {len(b.vlrs)} variable length records instead of {len(a.vlrs)}"
         return
@@ -118,6 +156,23 @@ def _vlrs(a: LasFile, b: LasFile) -> Iterator[str]:
         ends = [file.vlrs[-1].at + len(file.vlrs[-1].data) for file in (a, b)]
         if a.head[ends[0] :] != b.head[ends[1] :]:
             yield f"{b.name} has other bytes between its records and its points"
+
+
+def _upgraded_vlrs(a: LasFile, b: LasFile) -> Iterator[str]:
+    """The same records, but for what says how points are packed; perhaps the CRS as WKT behind them."""
+    ours, theirs = (
+        [(vlr, file.head[vlr.at - VLR_HEAD : vlr.at] + vlr.data) for vlr in file.vlrs if vlr.user_id != laz.USER_ID]
+        for file in (a, b)
+    )
+    more = theirs[len(ours) :]
+    if len(theirs) < len(ours) or any((vlr.user_id, vlr.record_id) != (USER_ID, WKT) for vlr, _ in more) or len(more) > 1:
+        yield f"{b.name} has {len(b.vlrs)} variable length records instead of {len(a.vlrs)}"
+    for (vlr, mine), (_, its) in zip(ours, theirs, strict=False):
+        if mine != its:
+            yield f"{b.name} has another variable length record {vlr.user_id} {vlr.record_id}"
+    ends = [max([vlr.at + len(vlr.data) for vlr in file.vlrs], default=file.header_size) for file in (a, b)]
+    if a.head[ends[0] :] != b.head[ends[1] :]:
+        yield f"{b.name} has other bytes between its records and its points"
 
 
 def _evlrs(store: Store, a: tuple[Source, LasFile], b: tuple[Source, LasFile], ends_only: bool = False) -> Iterator[str]:
@@ -170,26 +225,50 @@ def _same_bytes(store: Store, a: tuple[Source, int, int], b: tuple[Source, int, 
 
 
 def _records(store: Store, a: tuple[Source, LasFile], b: tuple[Source, LasFile]) -> list[str]:
-    """Per dimension that differs: how many points, and the first."""
-    file = a[1]
-    columns = _columns(file)
-    counts: dict[str, int] = {}
-    firsts: dict[str, int] = {}
-    at, bits = (15, np.uint8(0b1_1111)) if file.point_format < 6 else (16, np.uint8(0xFF))
-    for first, one, other in _pairs(_all(store, *a), _all(store, *b)):
+    """Per dimension that differs: how many points, and the first; and for an upgraded file what its header counts."""
+    (_, file), (_, other) = a, b
+    raised = is_upgrade(file, other)
+    found = _Found({}, {})
+    returns = np.zeros(16, np.int64)
+    for first, mine, its in _pairs(_all(store, *a), _all(store, *b)):
+        if not raised:
+            found.compare(file, first, mine, its)
+            continue
+        returns += np.bincount(its["bit_fields"] & 0b1111, minlength=16)
+        if not found.compare(other, first, upgraded(file, other, mine), its):
+            found.compare(file, first, mine, downgraded(file, its))
+    said = [
+        f"{other.name} has another {field} in {n:,} points, first in point {found.firsts[field]:,}"
+        for field, n in found.counts.items()
+    ]
+    if raised and struct.pack("<Q15Q", other.count, *returns[1:].tolist()) != other.head[247:375]:
+        said.append(f"{other.name} counts other points in its header than it has")
+    return said
+
+
+@dataclass
+class _Found:
+    """Dimensions that differ."""
+
+    counts: dict[str, int]
+    """In how many points."""
+    firsts: dict[str, int]
+
+    def compare(self, file: LasFile, first: int, one: Records, other: Records) -> bool:
+        """Note in what records of a file, the first of which has this index, differ but in class; whether they do."""
+        at, bits = (15, np.uint8(0b1_1111)) if file.point_format < 6 else (16, np.uint8(0xFF))
         rows, others = (np.ascontiguousarray(batch).view(np.uint8).reshape(-1, file.point_size) for batch in (one, other))
         others = others.copy()
         others[:, at] = (others[:, at] & ~bits) | (rows[:, at] & bits)
         if np.array_equal(rows, others):
-            continue
+            return False
         wrong: NDArray[np.bool_] = rows != others
-        for name, (start, stop) in columns.items():
+        for name, (start, stop) in _columns(file).items():
             points = np.flatnonzero(wrong[:, start:stop].any(axis=1))
             if len(points):
-                counts[name] = counts.get(name, 0) + len(points)
-                firsts.setdefault(name, first + int(points[0]))
-    name = b[1].name
-    return [f"{name} has another {field} in {n:,} points, first in point {firsts[field]:,}" for field, n in counts.items()]
+                self.counts[name] = self.counts.get(name, 0) + len(points)
+                self.firsts.setdefault(name, first + int(points[0]))
+        return True
 
 
 def _columns(file: LasFile) -> dict[str, tuple[int, int]]:

@@ -21,7 +21,7 @@ from tilery.workloads.pointcloud.grid import TileIndex, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
 from tilery.workloads.pointcloud.heap import give_back_freed_pages
 from tilery.workloads.pointcloud.las_header import read_las
-from tilery.workloads.pointcloud.lists import SUMMARY, TOLD_IN
+from tilery.workloads.pointcloud.lists import SUMMARY, TOLD_IN, WRITTEN
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.regions import Refused, Region
 from tilery.workloads.pointcloud.tiling import has_colour, points_of, shard_of
@@ -35,7 +35,7 @@ def whole(work: Work[PointCloudOptions], items: list[Item]) -> list[Done]:
     known = classify_all(work, items)
     done = []
     start = 0
-    for item in items if "classified" in work.options.products else []:
+    for item in items if WRITTEN & set(work.options.products) else []:
         to = slice(start, start + item["count"])
         done.append(Done(item, write_shard(work, item, known.labels[to], known.contexts[to])))
         start = to.stop

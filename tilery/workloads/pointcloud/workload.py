@@ -24,7 +24,7 @@ class PointCloud(Workload[PointCloudOptions]):
         "tile": Stage(options=("tile_area_km2", "shard_mib", "ground", "resolution_m", "products"), work_per_job=20e6),
         "process": Stage(options=("objects", "keep", "evidence", "learned"), work_per_job=50e6, holes=True),
         "merge": Stage(fan_in=64, work_per_job=64),
-        "finish": Stage(options=("fill_m", "contour_m"), work_per_job=20e6),
+        "finish": Stage(options=("fill_m", "contour_m", "upgrade"), work_per_job=20e6),
     }
 
     def size(self, sources: list[Source], options: PointCloudOptions, store: Store) -> Sizing:
