@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tests import machine
-from tests.toys import environment
-from tilery import keys, manifest, publishing, registry, sizing, whole
-from tilery.run import Record
-from tilery.store import open_store
-from tilery.store.port import Store
+from tests.unit.runs import Result, Runs, running
 
 WIDTH, HEIGHT, RATE, SECONDS = 320, 192, 10, 34
 MOTION: dict[str, Any] = {"detector": "motion", "lines": {"middle": [[160, 191], [160, 0]]}}
@@ -80,58 +74,8 @@ def film_street(path: Path, *, seconds: int = SECONDS, codec: str = "libx264", m
     return path
 
 
-class Runs:
-    """Drops files and runs them; every run is its own dataset."""
-
-    def __init__(self, store: Store) -> None:
-        self.store, self._count = store, 0
-
-    def drop(self, files: Mapping[str, Path], options: Mapping[str, Any]) -> str:
-        self._count += 1
-        folder = f"drop/acme/cctv/set{self._count}"
-        for name, path in files.items():
-            self.store.upload(str(path), f"{folder}/{name}")
-        key = f"{folder}/{keys.READY}"
-        self.store.put(key, json.dumps({"options": dict(options)}).encode())
-        entry = self.store.head(key)
-        assert entry is not None
-        return manifest.receive(self.store, "drop", key, entry.version).run_id
-
-    def run(self, files: Mapping[str, Path] | Path, lane: str = "lambda", **options: Any) -> Result:
-        named = {files.name: files} if isinstance(files, Path) else files
-        run_id = self.drop(named, {"lane": lane, **MOTION, **options})
-        sizing.size(self.store, "acme", run_id)
-        if lane == "lambda":
-            whole.whole(self.store, "acme", run_id)
-        else:
-            machine.every_stage(self.store, run_id)
-        return Result(self.store, publishing.publish(self.store, "acme", run_id))
-
-
-class Result:
-    """The products of a run."""
-
-    def __init__(self, store: Store, record: Record) -> None:
-        self.record, self._store = record, store
-        self._folder = keys.result("acme", "cctv", record.dataset, record.run_id)
-
-    def bytes(self, path: str) -> bytes:
-        return self._store.get(f"{self._folder}/{path}")
-
-    def text(self, path: str) -> str:
-        return self.bytes(path).decode()
-
-    def rows(self, path: str) -> list[dict[str, str]]:
-        head, *lines = [line.split(",") for line in self.text(path).splitlines()]
-        return [dict(zip(head, line, strict=True)) for line in lines]
-
-    def digests(self, *without: str) -> dict[str, str]:
-        """Of every product but the report, which tells times."""
-        return {one.path: one.digest["value"] for one in self.record.products if one.kind not in ("report", *without)}
-
-
 @contextmanager
-def cctv_runs(root: Path) -> Iterator[Runs]:
-    with environment({"TILERY_STORE": root.as_uri()}):
-        registry.load.cache_clear()
-        yield Runs(open_store("acme"))
+def cctv_runs(root: Path) -> Iterator[Runs[Result]]:
+    """Runs by motion alone, unless they say otherwise."""
+    with running(root) as store:
+        yield Runs(store, "cctv", MOTION, Result)

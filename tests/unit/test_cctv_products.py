@@ -18,8 +18,9 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from tests.unit.cctv_runs import HEIGHT, RATE, SECONDS, WALKERS, WIDTH, Result, Runs, cctv_runs, film_street
+from tests.unit.cctv_runs import HEIGHT, RATE, SECONDS, WALKERS, WIDTH, cctv_runs, film_street
 from tests.unit.cctv_video import make
+from tests.unit.runs import Result, Runs
 from tilery.outcomes import BadInput
 from tilery.workloads.cctv import segment
 
@@ -38,14 +39,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs[Result]]:
     """One store: what one test has detected the next need not."""
     with cctv_runs(tmp_path_factory.mktemp("root")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def plain(runs: Runs, video: Path) -> Result:
+def plain(runs: Runs[Result], video: Path) -> Result:
     """The street in one piece, with a film of it."""
     return runs.run(video, camera="street", annotate=True)
 
@@ -94,7 +95,7 @@ def test_every_product_is_there_and_can_be_read(plain: Result) -> None:
     assert "Detector calls saved" in plain.text("report.html")
 
 
-def test_the_cut_and_the_lane_change_no_byte(runs: Runs, plain: Result, video: Path) -> None:
+def test_the_cut_and_the_lane_change_no_byte(runs: Runs[Result], plain: Result, video: Path) -> None:
     cut = runs.run(video, "fargate", camera="street", annotate=True, segment_s=20)
     assert cut.digests() == plain.digests()
 
@@ -106,7 +107,7 @@ def test_the_film_has_the_frames_and_the_times_of_the_source(plain: Result, vide
     assert shown[0].shape == (HEIGHT, WIDTH, 3)
 
 
-def test_a_film_of_a_turned_video_of_uneven_rate_stands_upright_and_keeps_its_times(runs: Runs, tmp_path: Path) -> None:
+def test_a_film_of_a_turned_video_of_uneven_rate_stands_upright_and_keeps_its_times(runs: Runs[Result], tmp_path: Path) -> None:
     times = [number * 40 + (number % 3) * 13 for number in range(30)]
     video = make(
         tmp_path / "turned.mp4", frames=30, size=(96, 62), rotation=90, times=lambda number: times[number],
@@ -117,7 +118,7 @@ def test_a_film_of_a_turned_video_of_uneven_rate_stands_upright_and_keeps_its_ti
     assert shown[0].shape == (96, 62, 3)
 
 
-def test_what_is_hidden_cannot_be_seen_in_the_film(runs: Runs, plain: Result, video: Path) -> None:
+def test_what_is_hidden_cannot_be_seen_in_the_film(runs: Runs[Result], plain: Result, video: Path) -> None:
     hidden = runs.run(video, camera="street", annotate=True, blur=["people"])
     _, clear = pictures(plain.bytes("annotated.mp4"))
     _, blurred = pictures(hidden.bytes("annotated.mp4"))
@@ -135,7 +136,7 @@ def test_what_is_hidden_cannot_be_seen_in_the_film(runs: Runs, plain: Result, vi
 
 
 def test_other_lines_are_counted_without_looking_at_a_frame_again(
-    runs: Runs, plain: Result, video: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Runs[Result], plain: Result, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = []
     take = segment.Segment.take
@@ -153,7 +154,7 @@ def test_other_lines_are_counted_without_looking_at_a_frame_again(
     assert looked, "another rate does look again"
 
 
-def test_without_lines_two_are_proposed_and_none_without_tracks(runs: Runs, video: Path, tmp_path: Path) -> None:
+def test_without_lines_two_are_proposed_and_none_without_tracks(runs: Runs[Result], video: Path, tmp_path: Path) -> None:
     proposed = runs.run(video, lines={})
     assert {row["line"] for row in proposed.rows("counts.csv")} <= {"line 1", "line 2"}
     assert proposed.record.counts["crossings"] >= 4
@@ -163,7 +164,7 @@ def test_without_lines_two_are_proposed_and_none_without_tracks(runs: Runs, vide
     assert any("nothing was tracked" in warning for warning in empty.record.warnings)
 
 
-def test_a_calibration_gives_kmh_degrees_and_a_map(runs: Runs, video: Path) -> None:
+def test_a_calibration_gives_kmh_degrees_and_a_map(runs: Runs[Result], video: Path) -> None:
     found = runs.run(video, calibration=TEN_PIXELS_A_METRE)
     speeds = [(float(row["speed_km_h"]), float(row["speed_km_h_sigma"])) for row in found.rows("crossings.csv")]
     expected = sorted(abs(walker.speed) / 10 * 3.6 for walker in WALKERS)
@@ -193,7 +194,7 @@ def test_a_calibration_gives_kmh_degrees_and_a_map(runs: Runs, video: Path) -> N
     ],
 )
 def test_what_is_wrong_with_options_is_said_before_any_work(
-    runs: Runs, video: Path, options: dict[str, Any], said: str
+    runs: Runs[Result], video: Path, options: dict[str, Any], said: str
 ) -> None:
     before = sum(1 for _ in runs.store.list("work/acme/process/"))
     with pytest.raises(BadInput, match=said):
@@ -202,7 +203,7 @@ def test_what_is_wrong_with_options_is_said_before_any_work(
 
 
 def test_a_segment_that_fails_is_a_hole_in_counts_and_plots_and_never_zero(
-    runs: Runs, plain: Result, video: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Runs[Result], plain: Result, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = segment.process
 
@@ -239,7 +240,7 @@ def test_a_segment_that_fails_is_a_hole_in_counts_and_plots_and_never_zero(
     assert max(image["frame"] for image in json.loads(partial.bytes("coco.json"))["images"]) == SECONDS * RATE - 1
 
 
-def test_a_drones_frames_are_laid_over_one_and_the_report_says_how_well(runs: Runs, tmp_path: Path) -> None:
+def test_a_drones_frames_are_laid_over_one_and_the_report_says_how_well(runs: Runs[Result], tmp_path: Path) -> None:
     flight = film_street(tmp_path / "flight.mp4", seconds=11, moves=True)
     how: dict[str, Any] = {"view": "drone", "detector": "auto", "lines": {}, "detect_hz": 2}
     found, cut = runs.run(flight, **how), runs.run(flight, "fargate", segment_s=10, **how)

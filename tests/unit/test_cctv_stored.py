@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.data import real
-from tests.unit.cctv_runs import Runs, cctv_runs, film_street, street
+from tests.unit.cctv_runs import cctv_runs, film_street, street
 from tests.unit.cctv_video import scene
+from tests.unit.runs import Result, Runs
 from tilery import registry
 from tilery.outcomes import BadInput
 from tilery.workloads.cctv import segment
@@ -23,7 +24,7 @@ from tilery.workloads.cctv.dedup.saving import report
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
+def runs(tmp_path: Path) -> Iterator[Runs[Result]]:
     with cctv_runs(tmp_path / "root") as found:
         yield found
 
@@ -33,7 +34,7 @@ def never(*_: Any) -> None:
 
 
 def test_the_same_video_under_another_name_is_worked_on_once(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Runs[Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = film_street(tmp_path / "street.mp4", seconds=12)
     first = runs.run(video, lane="fargate", camera="gate")
@@ -50,7 +51,7 @@ def test_the_same_video_under_another_name_is_worked_on_once(
     assert other.rows("crossings.csv") == first.rows("crossings.csv")
 
 
-def test_a_video_gains_nothing_and_the_report_says_so(runs: Runs, tmp_path: Path) -> None:
+def test_a_video_gains_nothing_and_the_report_says_so(runs: Runs[Result], tmp_path: Path) -> None:
     told = json.loads(runs.run(film_street(tmp_path / "street.mp4", seconds=12)).text("dedup.json"))["frames"]
     assert told["how"] == "sampled"
     assert told["sentence"].startswith("Nothing is gained by storing frames apart: they would take")
@@ -70,7 +71,7 @@ def frames_in(folder: Path, count: int = 30) -> dict[str, Path]:
     return found
 
 
-def test_png_frames_are_stored_once_for_two_cameras(runs: Runs, tmp_path: Path) -> None:
+def test_png_frames_are_stored_once_for_two_cameras(runs: Runs[Result], tmp_path: Path) -> None:
     files = frames_in(tmp_path)
     told = [
         json.loads(runs.run(named, frame_hz=2, dedup="store").text("dedup.json"))["frames"]
@@ -92,7 +93,7 @@ def test_png_frames_are_stored_once_for_two_cameras(runs: Runs, tmp_path: Path) 
     assert registry.load("cctv").tidy(runs.store, "other") == {}
 
 
-def test_jpeg_frames_are_stored_bit_for_bit(runs: Runs) -> None:
+def test_jpeg_frames_are_stored_bit_for_bit(runs: Runs[Result]) -> None:
     pytest.importorskip("jpeglib")
     files = {path.name: path for path in sorted(real("cctv/highway/frames").iterdir())[:40]}
     told = json.loads(runs.run(files, frame_hz=2, dedup="store").text("dedup.json"))["frames"]
@@ -102,7 +103,7 @@ def test_jpeg_frames_are_stored_bit_for_bit(runs: Runs) -> None:
     assert back == [path.read_bytes() for path in files.values()]
 
 
-def test_frames_that_hold_more_than_can_be_stored_stay_files(runs: Runs, tmp_path: Path) -> None:
+def test_frames_that_hold_more_than_can_be_stored_stay_files(runs: Runs[Result], tmp_path: Path) -> None:
     files = frames_in(tmp_path, 12)
     cv2.imwrite(str(files["f3.png"]), street().astype(np.uint16) * 256)
     told = json.loads(runs.run(files, frame_hz=10, dedup="store").text("dedup.json"))["frames"]
@@ -110,7 +111,7 @@ def test_frames_that_hold_more_than_can_be_stored_stay_files(runs: Runs, tmp_pat
     assert "16 bits a sample" in told["stretches"][0]["why"]
 
 
-def test_noise_within_the_error_is_not_stored(runs: Runs, tmp_path: Path) -> None:
+def test_noise_within_the_error_is_not_stored(runs: Runs[Result], tmp_path: Path) -> None:
     dice = np.random.default_rng(4)
     files = {}
     for number in range(12):

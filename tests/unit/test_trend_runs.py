@@ -19,7 +19,7 @@ from rasterio.transform import from_origin
 from scipy import stats
 
 from tests.data import real
-from tests.unit.trend_files import HERE, Runs, days_apart, trend_runs, write
+from tests.unit.trend_files import HERE, TrendRuns, days_apart, trend_runs, write
 from tilery import stages
 from tilery.outcomes import BadInput
 from tilery.workloads.trend import rasters
@@ -38,7 +38,7 @@ STACK[RANDOM.random(STACK.shape) < 0.15] = 0
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
+def runs(tmp_path: Path) -> Iterator[TrendRuns]:
     with trend_runs(tmp_path / "root") as found:
         yield found
 
@@ -85,7 +85,7 @@ def assert_scipys(bands: dict[str, NDArray[Any]], dates: list[date], values: NDA
     return compared
 
 
-def test_the_result_is_scipys_line_of_every_pixel(runs: Runs, series: list[Path]) -> None:
+def test_the_result_is_scipys_line_of_every_pixel(runs: TrendRuns, series: list[Path]) -> None:
     result = runs.run(series)
     values = np.where(STACK == 0, np.nan, STACK.astype(float))
     bands = result.bands()
@@ -95,7 +95,7 @@ def test_the_result_is_scipys_line_of_every_pixel(runs: Runs, series: list[Path]
     assert result.record.counts["observations"] == int((STACK != 0).sum())
 
 
-def test_any_tiling_and_either_lane_give_the_same_bytes(runs: Runs, series: list[Path]) -> None:
+def test_any_tiling_and_either_lane_give_the_same_bytes(runs: TrendRuns, series: list[Path]) -> None:
     names = ("trend.tif", "series.json", "series.png")
     wanted = runs.run(series, block=128)
     for lane, window in (("fargate", 128), ("fargate", 256), ("lambda", 512)):
@@ -103,7 +103,7 @@ def test_any_tiling_and_either_lane_give_the_same_bytes(runs: Runs, series: list
         assert [found.bytes(name) for name in names] == [wanted.bytes(name) for name in names]
 
 
-def test_fractions_seasons_and_robust_trends_do_not_depend_on_the_tiling(runs: Runs, tmp_path: Path) -> None:
+def test_fractions_seasons_and_robust_trends_do_not_depend_on_the_tiling(runs: TrendRuns, tmp_path: Path) -> None:
     files = [
         write(tmp_path / f"f_{day}.tif", np.where(values == 0, np.nan, values * 1e-4).astype(np.float32)[:150, :140])
         for day, values in zip(DATES, STACK, strict=True)
@@ -114,7 +114,7 @@ def test_fractions_seasons_and_robust_trends_do_not_depend_on_the_tiling(runs: R
     assert assert_scipys(wanted.bands(), DATES, values, 501) > 30
 
 
-def test_the_order_and_the_names_of_the_files_do_not_matter(runs: Runs, series: list[Path]) -> None:
+def test_the_order_and_the_names_of_the_files_do_not_matter(runs: TrendRuns, series: list[Path]) -> None:
     renamed = {
         f"{9 - number % 10}/x{number}_{day:%Y%m%d}.tif": path
         for number, (day, path) in enumerate(zip(DATES, series, strict=True))
@@ -122,7 +122,7 @@ def test_the_order_and_the_names_of_the_files_do_not_matter(runs: Runs, series: 
     assert runs.run(renamed).bytes("trend.tif") == runs.run(series).bytes("trend.tif")
 
 
-def test_the_products_are_a_cog_a_map_plots_a_stac_item_and_a_report(runs: Runs, series: list[Path]) -> None:
+def test_the_products_are_a_cog_a_map_plots_a_stac_item_and_a_report(runs: TrendRuns, series: list[Path]) -> None:
     result = runs.run(series, series=4, block=128)
     assert [product.kind for product in result.record.products] == ["trend", "overview", "series", "series", "stac", "report"]
     with result.cog() as dataset:
@@ -148,7 +148,7 @@ def test_the_products_are_a_cog_a_map_plots_a_stac_item_and_a_report(runs: Runs,
     assert "Pixels with a trend" in result.bytes("report.html").decode()
 
 
-def test_scale_offset_and_range_are_honoured(runs: Runs, tmp_path: Path) -> None:
+def test_scale_offset_and_range_are_honoured(runs: TrendRuns, tmp_path: Path) -> None:
     files = small(tmp_path, scale=1e-4, offset=-0.1)
     values = np.where(STACK == 0, np.nan, STACK * 1e-4 - 0.1)[:5, :20, :30]
     assert assert_scipys(runs.run(files).bands(), DATES[:5], values, 7) > 30
@@ -159,7 +159,7 @@ def test_scale_offset_and_range_are_honoured(runs: Runs, tmp_path: Path) -> None
     assert (runs.run(files, nodata=65535).bands()["n"] == 5).all()
 
 
-def test_files_scaled_each_in_its_own_way_still_agree(runs: Runs, tmp_path: Path) -> None:
+def test_files_scaled_each_in_its_own_way_still_agree(runs: TrendRuns, tmp_path: Path) -> None:
     files = small(tmp_path)
     write(files[4], STACK[4, :20, :30], nodata=0, offset=-1000.0)
     values = np.where(STACK == 0, np.nan, STACK.astype(float))[:5, :20, :30]
@@ -167,7 +167,7 @@ def test_files_scaled_each_in_its_own_way_still_agree(runs: Runs, tmp_path: Path
     assert assert_scipys(runs.run(files).bands(), DATES[:5], values, 7) > 30
 
 
-def test_an_index_is_computed_from_bands_by_number_name_or_description(runs: Runs, tmp_path: Path) -> None:
+def test_an_index_is_computed_from_bands_by_number_name_or_description(runs: TrendRuns, tmp_path: Path) -> None:
     red, nir = STACK[:5, :20, :30], STACK[5:10, :20, :30]
     numbered = [
         write(tmp_path / f"n_{day}.tif", np.stack([red[i], nir[i]]), nodata=0, names=["Red", "NIR"])
@@ -195,7 +195,7 @@ def test_an_index_is_computed_from_bands_by_number_name_or_description(runs: Run
 @pytest.mark.parametrize(
     "rule", [{"keep": [1]}, {"drop": [0, 8]}, {"bits": [3]}, {"preset": "flag"}], ids=lambda rule: next(iter(rule))
 )
-def test_a_quality_band_hides_what_it_flags(runs: Runs, tmp_path: Path, rule: dict[str, Any]) -> None:
+def test_a_quality_band_hides_what_it_flags(runs: TrendRuns, tmp_path: Path, rule: dict[str, Any]) -> None:
     quality = np.random.default_rng(5).choice([0, 1, 8], (5, 20, 30)).astype(np.uint16)
     files = [write(tmp_path / f"q_{day}.tif", np.stack([STACK[i, :20, :30], quality[i]])) for i, day in enumerate(DATES[:5])]
     good = {"keep": quality == 1, "drop": quality == 1, "bits": quality < 8, "preset": quality == 0}[next(iter(rule))]
@@ -203,7 +203,7 @@ def test_a_quality_band_hides_what_it_flags(runs: Runs, tmp_path: Path, rule: di
     assert np.array_equal(bands["n"], (good & (STACK[:5, :20, :30] != 0)).sum(0))
 
 
-def test_the_mask_inside_a_file_counts(runs: Runs, tmp_path: Path) -> None:
+def test_the_mask_inside_a_file_counts(runs: TrendRuns, tmp_path: Path) -> None:
     import rasterio
 
     files = small(tmp_path)
@@ -215,7 +215,7 @@ def test_the_mask_inside_a_file_counts(runs: Runs, tmp_path: Path) -> None:
     assert (runs.run(files, valid_min=1).bands()["n"][:, :10] <= 4).all()
 
 
-def test_other_grids_are_refused_or_reprojected_as_asked(runs: Runs, tmp_path: Path) -> None:
+def test_other_grids_are_refused_or_reprojected_as_asked(runs: TrendRuns, tmp_path: Path) -> None:
     files = small(tmp_path)
     moved = write(
         tmp_path / "s_2016-01-01.tif", STACK[5, :20, :30], nodata=0, transform=from_origin(500000 + 50, 5000000 - 30, 10, 10)
@@ -243,7 +243,7 @@ def test_other_grids_are_refused_or_reprojected_as_asked(runs: Runs, tmp_path: P
     assert np.array_equal(warped["n"], (STACK[:5, :20, :30] != 0).sum(0) + 1)
 
 
-def test_reprojection_does_not_depend_on_the_tiling(runs: Runs, tmp_path: Path) -> None:
+def test_reprojection_does_not_depend_on_the_tiling(runs: TrendRuns, tmp_path: Path) -> None:
     fine = [write(tmp_path / f"a_{day}.tif", STACK[i], nodata=0) for i, day in enumerate(DATES[:4])]
     turned = write(
         tmp_path / "a_2017-01-01.tif", STACK[5], nodata=0, transform=from_origin(14.998, 45.16, 1.3e-4, 0.9e-4), crs="EPSG:4326"
@@ -254,7 +254,7 @@ def test_reprojection_does_not_depend_on_the_tiling(runs: Runs, tmp_path: Path) 
     assert one.bands()["n"].max() == 5
 
 
-def test_dates_come_from_stac_items_then_tags_then_names(runs: Runs, tmp_path: Path) -> None:
+def test_dates_come_from_stac_items_then_tags_then_names(runs: TrendRuns, tmp_path: Path) -> None:
     files = [
         write(
             tmp_path / f"x_{number}_2001-01-0{number + 1}.tif",
@@ -277,14 +277,16 @@ def test_dates_come_from_stac_items_then_tags_then_names(runs: Runs, tmp_path: P
     assert late.record.warnings == ["1 dates lie outside 2011-01-01 to the end"]
 
 
-def test_two_pictures_of_one_day_both_count(runs: Runs, tmp_path: Path) -> None:
+def test_two_pictures_of_one_day_both_count(runs: TrendRuns, tmp_path: Path) -> None:
     files = small(tmp_path)
     again = write(tmp_path / f"t_{DATES[0]}.tif", STACK[6, :20, :30], nodata=0)
     values = np.where(STACK == 0, np.nan, STACK.astype(float))[[0, 1, 2, 3, 4, 6], :20, :30]
     assert assert_scipys(runs.run([*files, again]).bands(), [*DATES[:5], DATES[0]], values, 7) > 30
 
 
-def test_a_missing_window_is_a_hole_and_the_result_is_marked_partial(runs: Runs, series: list[Path], monkeypatch: Any) -> None:
+def test_a_missing_window_is_a_hole_and_the_result_is_marked_partial(
+    runs: TrendRuns, series: list[Path], monkeypatch: Any
+) -> None:
     from tilery.workloads.trend import window
 
     compute = window.compute
@@ -304,7 +306,7 @@ def test_a_missing_window_is_a_hole_and_the_result_is_marked_partial(runs: Runs,
     assert "PARTIAL" in result.bytes("report.html").decode()
 
 
-def test_a_second_run_of_other_pictures_only_reuses_the_windows(runs: Runs, series: list[Path]) -> None:
+def test_a_second_run_of_other_pictures_only_reuses_the_windows(runs: TrendRuns, series: list[Path]) -> None:
     first = runs.run(series, "fargate")
     begun = windows_of(runs)
     second = runs.run(series, "fargate", series=2)
@@ -313,7 +315,7 @@ def test_a_second_run_of_other_pictures_only_reuses_the_windows(runs: Runs, seri
     assert len(second.json("series.json")) == 2
 
 
-def windows_of(runs: Runs) -> dict[str, str]:
+def windows_of(runs: TrendRuns) -> dict[str, str]:
     kept = (".npy", ".json")
     return {entry.key: entry.version for entry in runs.store.list("work/acme/process/") if entry.key.endswith(kept)}
 
@@ -332,7 +334,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_file_that_cannot_be_used_is_refused_by_name(runs: Runs, tmp_path: Path, name: str) -> None:
+def test_a_file_that_cannot_be_used_is_refused_by_name(runs: TrendRuns, tmp_path: Path, name: str) -> None:
     files = small(tmp_path)
     path = tmp_path / name
     if name.startswith("no_"):
@@ -352,7 +354,7 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(runs: Runs, tmp_path: Pat
         runs.run([*files, path])
 
 
-def test_damage_behind_the_header_is_found_by_the_worker_and_named(runs: Runs, tmp_path: Path) -> None:
+def test_damage_behind_the_header_is_found_by_the_worker_and_named(runs: TrendRuns, tmp_path: Path) -> None:
     files = small(tmp_path, compress="deflate")
     data = files[2].read_bytes()
     start = data.index(b"\x78\x9c")  # of the deflated strip
@@ -361,7 +363,7 @@ def test_damage_behind_the_header_is_found_by_the_worker_and_named(runs: Runs, t
         runs.run(files)
 
 
-def test_series_without_a_trend_are_refused_or_said(runs: Runs, tmp_path: Path) -> None:
+def test_series_without_a_trend_are_refused_or_said(runs: TrendRuns, tmp_path: Path) -> None:
     files = small(tmp_path)
     with pytest.raises(BadInput, match=r"all rasters are of one date, 2015-01-05"):
         runs.run(files[:1])
@@ -375,7 +377,7 @@ def test_series_without_a_trend_are_refused_or_said(runs: Runs, tmp_path: Path) 
     assert result.json("item.json")["geometry"] is None
 
 
-def test_memory_and_windows_follow_the_number_of_dates(runs: Runs, series: list[Path]) -> None:
+def test_memory_and_windows_follow_the_number_of_dates(runs: TrendRuns, series: list[Path]) -> None:
     from tilery.workloads.trend import sizing
 
     def side(**options: Any) -> int:
@@ -392,7 +394,7 @@ def _area() -> Any:
     return Grid("", tuple(HERE)[:6], 10980, 10980)
 
 
-def test_real_sentinel_2_ndvi_under_clouds(runs: Runs, tmp_path: Path) -> None:
+def test_real_sentinel_2_ndvi_under_clouds(runs: TrendRuns, tmp_path: Path) -> None:
     folder = real("imagery/ndvi/example_data/TestEOPatch")
     ndvi, cloud = np.load(folder / "data/NDVI.npy")[..., 0], np.load(folder / "mask/CLM.npy")[..., 0]
     dates = [date.fromisoformat(text[:10]) for text in json.loads((folder / "timestamps.json").read_text())]
@@ -408,7 +410,7 @@ def test_real_sentinel_2_ndvi_under_clouds(runs: Runs, tmp_path: Path) -> None:
     assert result.record.counts["falling"] > 50
 
 
-def test_real_modis_ndvi_in_jpeg_2000(runs: Runs) -> None:
+def test_real_modis_ndvi_in_jpeg_2000(runs: TrendRuns) -> None:
     import rasterio
 
     files = sorted(real("imagery/modis/ndvi").glob("*.jp2"))
@@ -421,7 +423,7 @@ def test_real_modis_ndvi_in_jpeg_2000(runs: Runs) -> None:
     assert assert_scipys(bands, dates, np.stack(layers) * 1e-4, 171) > 200
 
 
-def test_real_landsat_ndvi_of_thirty_years(runs: Runs, tmp_path: Path) -> None:
+def test_real_landsat_ndvi_of_thirty_years(runs: TrendRuns, tmp_path: Path) -> None:
     import tarfile
 
     import rasterio
@@ -446,13 +448,13 @@ def test_real_landsat_ndvi_of_thirty_years(runs: Runs, tmp_path: Path) -> None:
     assert 100 < np.nanmedian(result.bands()["peak_day_1"]) < 260
 
 
-def test_a_netcdf_series_is_read_by_its_time_axis(runs: Runs, tmp_path: Path) -> None:
+def test_a_netcdf_series_is_read_by_its_time_axis(runs: TrendRuns, tmp_path: Path) -> None:
     files = _netcdf(tmp_path, STACK[:5, :20, :30], DATES[:5])
     values = np.where(STACK == 0, np.nan, STACK.astype(float))[:5, :20, :30]
     assert assert_scipys(runs.run(files, nodata=0).bands(), DATES[:5], values, 7) > 30
 
 
-def test_a_zipped_zarr_store_is_the_same_series_as_geotiffs(runs: Runs, tmp_path: Path) -> None:
+def test_a_zipped_zarr_store_is_the_same_series_as_geotiffs(runs: TrendRuns, tmp_path: Path) -> None:
     wanted = runs.run(small(tmp_path, crs=None))
     cube = _zarr(tmp_path / "cube.zarr.zip", STACK[:5, :20, :30], DATES[:5])
     for lane in ("lambda", "fargate"):
@@ -471,7 +473,7 @@ def test_a_zipped_zarr_store_is_the_same_series_as_geotiffs(runs: Runs, tmp_path
     ],
 )
 def test_a_zip_that_is_no_zarr_store_is_refused(
-    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes], reason: str
+    runs: TrendRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes], reason: str
 ) -> None:
     monkeypatch.setattr(rasters, "LARGEST_MEMBER", 1000)
     path = tmp_path / "cube.zarr.zip"

@@ -14,12 +14,8 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import Affine, from_origin
 
-from tests import machine
-from tests.toys import environment
-from tilery import keys, manifest, publishing, registry, sizing, whole
+from tests.unit.runs import Result, Runs, running
 from tilery.registry import EXTRA
-from tilery.store import open_store
-from tilery.store.port import Store
 
 TREND = {EXTRA: json.dumps({"trend": "tilery.workloads.trend.workload:Trend"})}
 HERE = from_origin(500000, 5000000, 10, 10)
@@ -55,48 +51,8 @@ def days_apart(dates: Sequence[date]) -> NDArray[np.int64]:
     return np.array([(day - dates[0]).days for day in dates])
 
 
-class Runs:
-    """Drops files and runs them; every run is its own dataset."""
-
-    def __init__(self, store: Store) -> None:
-        self.store, self._count = store, 0
-
-    def drop(self, files: Sequence[Path] | Mapping[str, Path], options: Mapping[str, Any]) -> str:
-        """The run id of a new dataset with these files."""
-        self._count += 1
-        folder = f"drop/acme/trend/set{self._count}"
-        named = files if isinstance(files, Mapping) else {path.name: path for path in files}
-        for name, path in named.items():
-            self.store.upload(str(path), f"{folder}/{name}")
-        key = f"{folder}/{keys.READY}"
-        self.store.put(key, json.dumps({"options": options}).encode())
-        entry = self.store.head(key)
-        assert entry is not None
-        return manifest.receive(self.store, "drop", key, entry.version).run_id
-
-    def run(self, files: Sequence[Path] | Mapping[str, Path], lane: str = "lambda", **options: Any) -> Result:
-        run_id = self.drop(files, {"lane": lane, **options})
-        sizing.size(self.store, "acme", run_id)
-        if lane == "lambda":
-            whole.whole(self.store, "acme", run_id)
-        else:
-            machine.every_stage(self.store, run_id)
-        return Result(self.store, publishing.publish(self.store, "acme", run_id))
-
-
-class Result:
-    """The products of a run."""
-
-    def __init__(self, store: Store, record: Any) -> None:
-        self.record = record
-        self._store = store
-        self._folder = keys.result("acme", "trend", record.dataset, record.run_id)
-
-    def bytes(self, path: str) -> bytes:
-        return self._store.get(f"{self._folder}/{path}")
-
-    def json(self, path: str) -> Any:
-        return json.loads(self.bytes(path))
+class Trended(Result):
+    """The products of a run, and the bands of its raster."""
 
     @contextmanager
     def cog(self) -> Iterator[Any]:
@@ -108,8 +64,10 @@ class Result:
             return dict(zip(dataset.descriptions, dataset.read(), strict=True))
 
 
+TrendRuns = Runs[Trended]
+
+
 @contextmanager
-def trend_runs(root: Path) -> Iterator[Runs]:
-    with environment({**TREND, "TILERY_STORE": root.as_uri()}):
-        registry.load.cache_clear()
-        yield Runs(open_store("acme"))
+def trend_runs(root: Path) -> Iterator[TrendRuns]:
+    with running(root, **TREND) as store:
+        yield Runs(store, "trend", {}, Trended)
