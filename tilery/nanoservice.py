@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 from tilery.outcomes import BadInput, Outcome
@@ -20,7 +21,7 @@ Handler = Callable[[Event, Any], Any]
 def nanoservice(name: str) -> Callable[[Callable[[Event], Any]], Handler]:
     """Decorate `function(event) -> JSON`. Refuses payloads of another schema; counts outcomes by their class."""
     logging.getLogger("tilery").setLevel(logging.INFO)
-    logger, tracer, metrics = Logger(service=name), Tracer(service=name), Metrics(namespace="Tilery", service=name)
+    logger, metrics = Logger(service=name), Metrics(namespace="Tilery", service=name)
 
     def decorate(function: Callable[[Event], Any]) -> Handler:
         @wraps(function)
@@ -37,9 +38,18 @@ def nanoservice(name: str) -> Callable[[Callable[[Event], Any]], Handler]:
             metrics.add_metric(name="Done", unit=MetricUnit.Count, value=1)
             return result
 
-        traced: Handler = tracer.capture_lambda_handler(handle)
-        measured: Handler = metrics.log_metrics(traced)
+        measured: Handler = metrics.log_metrics(_traced(name, handle))
         injected: Handler = logger.inject_lambda_context(measured, clear_state=True)
         return injected
 
     return decorate
+
+
+def _traced(name: str, handle: Handler) -> Handler:
+    """With a trace, where traces are wanted: importing what writes them takes a tenth of a second and more."""
+    if os.environ.get("POWERTOOLS_TRACE_DISABLED", "").lower() in ("1", "true"):
+        return handle
+    from aws_lambda_powertools import Tracer
+
+    traced: Handler = Tracer(service=name).capture_lambda_handler(handle)
+    return traced

@@ -12,6 +12,7 @@ Out: `{"payload": text}` or `{"error": {errorMessage, errorType, requestId, stac
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -62,12 +63,7 @@ def main() -> None:
     descriptor, parent, *modules = sys.argv[1:]
     die_with(int(parent))
     control = socket.socket(fileno=int(descriptor))
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except Exception:
-            print(f"{module} could not be imported beforehand; its functions will say why", file=sys.stderr)
-            traceback.print_exc()
+    _import(modules)
     wake, wake_end = socket.socketpair()
     wake.setblocking(False)
     wake_end.setblocking(False)
@@ -94,6 +90,20 @@ def main() -> None:
                     _worker(socket.socket(fileno=descriptors[0]), json.loads(text))
                 os.close(descriptors[0])
                 control.sendall(json.dumps({"forked": pid}).encode() + b"\n")
+
+
+def _import(modules: list[str]) -> None:
+    """Import what functions need, and leave it out of all later searches for garbage: these would look through every module,
+    a fifth of the time that importing takes, and have each worker copy the memory that it shares."""
+    gc.disable()
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception:
+            print(f"{module} could not be imported beforehand; its functions will say why", file=sys.stderr)
+            traceback.print_exc()
+    gc.freeze()
+    gc.enable()
 
 
 def _reap(control: socket.socket) -> None:

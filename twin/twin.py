@@ -187,7 +187,7 @@ class Twin:
             await self._lambdas.warm(workload)
         for arn in await self.engine.resume():
             self._on_event(Resumed(arn))
-        self._in_background(self._watchdog())
+        self._in_background(self._watchdog(at_once=(self._folder / "executions").exists()))
         if self._watch:
             self._in_background(DropWatcher(self.root, self._landed).run())
 
@@ -270,9 +270,9 @@ class Twin:
     def _on_dead_letter(self, body: str) -> None:
         self._on_event(Trouble(f"an upload could not be taken in and was set aside: {body[:500]}"))
 
-    async def _watchdog(self) -> None:
-        """The schedule of the watchdog function; at once when executions of an earlier twin may need it."""
-        if not (self._folder / "executions").exists():
+    async def _watchdog(self, at_once: bool) -> None:
+        """The schedule of the watchdog function; `at_once` when executions of an earlier twin may need it."""
+        if not at_once:
             await asyncio.sleep(WATCHDOG_S)
         for number in itertools.count():
             event = events.schedule("watchdog")

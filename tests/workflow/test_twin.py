@@ -68,6 +68,7 @@ def test_an_upload_is_accepted_once_and_a_wrong_one_ignored_with_the_reason(spin
         assert isinstance(missing, Ignored)
 
     spine.on_twin(act)
+    assert not list((spine.root / "twin" / "logs").glob("*/watchdog.log"))  # in a new folder there is nothing to watch yet
 
 
 async def until(seen: list[TwinEvent], good: Callable[[TwinEvent], bool]) -> Any:
