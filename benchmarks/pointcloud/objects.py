@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tilery.options import from_text
-from tilery.workloads.pointcloud import fragments, regions
+from tilery.workloads.pointcloud import deciding, fragments, regions
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
@@ -73,17 +73,20 @@ def labels_of(points: Fragment, options: PointCloudOptions, side: int = WHOLE, o
     grid = TileGrid(1000, side, origin)
     frame = Frame(1.0, 1.0, grid, halo_cells(options.ground) + REACH, 1000)
     told = fragments.of_several(points.returns) * 1000 >= len(points)
-    labels, open_regions, waiting = np.zeros(len(points), np.uint8), [], []
+    labels, open_regions, refused, waiting = np.zeros(len(points), np.uint8), [], [], []
     for tile, members in grid.members(points.x, points.y, frame.halo):
         found = classify(points.take(members), tile, frame, options, "cpu", told=told)
         owned = found.labels != 0
         labels[members[owned]] = found.labels[owned]
         open_regions += found.open
+        refused.append(found.refused)
         waiting.append((tile_id(tile), members, found))
     done = regions.merged([], open_regions, options.objects, grid, last=True)
+    decided = regions.joined([*refused, done.refused])
     for name, members, found in waiting:
-        change = (found.numbers > 0) & np.isin(found.numbers, done.refused.get(name, []))
-        labels[members[change]] = found.otherwise[change]
+        owned = found.labels != 0
+        final = deciding.final(found.labels, found.otherwise, found.numbers, decided.get(name, []))
+        labels[members[owned]] = final[owned]
     return labels
 
 

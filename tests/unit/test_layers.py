@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilery.outcomes import Incomplete
-from tilery.workloads.pointcloud import gridding, layers
+from tilery.workloads.pointcloud import deciding, gridding, layers
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.grid import VOID, Window
 from tilery.workloads.pointcloud.gridding import BUILDING, CLASSES, COLOUR, COUNT, GROUND, INTENSITY, OPEN, TOP, Undecided
@@ -105,17 +105,29 @@ def test_a_cell_is_building_where_half_of_its_points_are(roofs: int, others: int
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.sets(st.integers(1, 4)))
-def test_a_layer_that_is_decided_later_is_the_layer_of_the_final_labels(seed: int, refused: set[int]) -> None:
+@given(st.integers(0, 10_000), st.sets(st.integers(1, 4)), st.dictionaries(st.integers(1, 4), st.sampled_from([6, 9, 17])))
+def test_a_layer_that_is_decided_later_is_the_layer_of_the_final_labels(
+    seed: int, refused: set[int], recast: dict[int, int]
+) -> None:
     points, labels = cloud(seed)
     random = np.random.default_rng(seed + 1)
     numbers = np.where(labels == 6, random.integers(0, 5, len(labels)), 0).astype(np.int32)
-    otherwise = np.where(numbers > 0, 1, labels).astype(np.uint8)
-    final = of(points, np.where(np.isin(numbers, list(refused)), otherwise, labels).astype(np.uint8))
+    otherwise = np.where(numbers > 0, random.choice([1, 2], len(labels)), labels).astype(np.uint8)
+    said = [*refused, *(deciding.of_class(number, kind) for number, kind in recast.items())]
+    final = of(points, deciding.final(labels, otherwise, numbers, said))
     early = of(points, labels, undecided=Undecided(otherwise, numbers))
-    assert np.array_equal(gridding.decide(early[BUILDING], BUILDING, early[OPEN], list(refused)), final[BUILDING])
-    for name in (GROUND, TOP, COUNT, INTENSITY, COLOUR):
-        assert np.array_equal(early[name], final[name]), name
+    for name in (GROUND, TOP, COUNT, INTENSITY, COLOUR, BUILDING):
+        early_layer = (
+            gridding.decide(early[name], name, early[OPEN], said) if name in gridding.DECIDED and OPEN in early else early[name]
+        )
+        assert np.array_equal(early_layer, final[name]), name
+
+
+def test_what_became_of_regions_makes_labels() -> None:
+    labels, otherwise, numbers = np.array([6, 6, 6, 6, 6]), np.array([2, 2, 2, 2, 2]), np.array([0, 1, 2, 3, 3])
+    said = [2, 3, deciding.of_class(3, 9), deciding.of_class(1, 17)]
+    assert deciding.final(labels, otherwise, numbers, said).tolist() == [6, 17, 2, 9, 9]
+    assert deciding.final(labels, otherwise, numbers, []).tolist() == labels.tolist()
 
 
 def test_the_class_of_a_cell_changes_with_the_region_of_its_highest_point() -> None:

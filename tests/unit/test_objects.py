@@ -10,7 +10,7 @@ import pytest
 
 from tests.data import real
 from tilery.workloads.pointcloud import classify as classification
-from tilery.workloads.pointcloud import fragments, ground, learned, objects, regions
+from tilery.workloads.pointcloud import deciding, fragments, ground, learned, objects, regions
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
@@ -76,8 +76,9 @@ def labels_of(
         ]
     (statistics, _, refused) = parts[0]
     for name, members, found in waiting:
-        change = np.isin(found.numbers, refused.get(name, [])) & (found.numbers > 0)
-        labels[members[change]] = found.otherwise[change]
+        final = deciding.final(found.labels, found.otherwise, found.numbers, refused.get(name, []))
+        owned = found.labels != 0
+        labels[members[owned]] = final[owned]
     back = np.empty_like(labels)
     back[shuffle] = labels
     return back, statistics["classes"]
@@ -271,3 +272,64 @@ def test_what_has_the_points_of_land_or_no_banks_is_no_water(share: float, bank:
 def test_water_is_not_looked_for_if_not_wanted() -> None:
     points, _ = pond(1)
     assert not (labels_of(points, replace_objects(water_m2=0), 500)[0] == 9).any()
+
+
+NARROW = PointCloudOptions(ground=GroundOptions(max_window_m=4, crowd_window_m=4, fill_m=4, crowd_m=5))
+"""What is wider than 8 m passes for ground."""
+
+
+def hall(seed: int = 4, metres: int = 64) -> tuple[Fragment, npt.NDArray[np.bool_]]:
+    """A gentle slope with a hall of 36 x 30 m, 7 m high and a little gabled, with a ventilator; and which points are of it."""
+    random = np.random.default_rng(seed)
+    x, y = random.uniform(0, metres, (2, metres * metres * 5))
+    z = 100 + 0.03 * x + random.normal(0, 0.02, len(x))
+    inside = (abs(x - 30) < 18) & (abs(y - 33) < 15)
+    z[inside] = 108 - 0.05 * abs(y[inside] - 33) + random.normal(0, 0.02, inside.sum())
+    z[(abs(x - 30) < 1) & (abs(y - 33) < 1)] += 1.5
+    mm = [np.floor(values * 1000).astype(np.int64) for values in (x, y, z)]
+    return points_of(mm[0], mm[1], mm[2].astype(np.int32)), inside
+
+
+def test_a_roof_too_wide_for_the_ground_filter_is_a_building_in_any_tiles() -> None:
+    points, inside = hall()
+    plain, _ = labels_of(points, NARROW.model_copy(update={"objects": ObjectOptions(wide_roof_m2=0)}), 500)
+    assert (plain[inside] == 2).mean() > 0.9
+    labels, counts = labels_of(points, NARROW, 500)
+    assert (labels[inside] == BUILDING).mean() > 0.97
+    assert (labels[~inside] == 2).mean() > 0.99
+    for side, origin in ((23, (5, -3)), (40, (0, 0))):
+        cut, cut_counts = labels_of(points, NARROW, side, origin, seed=side)
+        assert np.flatnonzero(cut != labels).tolist() == []
+        assert cut_counts == counts
+
+
+def plateau(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], kind: str) -> npt.NDArray[np.float64]:
+    """Height of ground that a wall of 5 m cuts off: a terrace with as much above it, or land that a ramp leads up to."""
+    up = (abs(x - 32) < 14) & (abs(y - 32) < 14)
+    if kind == "terrace":
+        return np.where(up, 5.0, np.where(y > 32, 10.0, 0.0))
+    return np.where(up, 5.0, np.where((abs(y - 32) < 4) & (x >= 46), np.clip(5 - (x - 46) / 4, 0, 5), 0.0))
+
+
+@pytest.mark.parametrize("kind", ["terrace", "ramp"])
+def test_high_ground_that_something_leads_up_to_or_rises_above_is_no_roof(kind: str) -> None:
+    random = np.random.default_rng(1)
+    x, y = random.uniform(0, 70, (2, 70 * 70 * 4))
+    z = plateau(x, y, kind) + random.normal(0, 0.02, len(x))
+    mm = [np.floor(values * 1000).astype(np.int64) for values in (x, y, z)]
+    points, up = points_of(mm[0], mm[1], mm[2].astype(np.int32)), (abs(x - 32) < 12) & (abs(y - 32) < 12)
+    labels, _ = labels_of(points, NARROW, 500)
+    assert (labels[up] == 2).mean() > 0.95
+
+
+def test_a_level_roof_that_might_be_water_is_decided_once_in_any_tiles() -> None:
+    """Both what is level and what is cut off by steps is told of by several tiles; no point is counted twice."""
+    points, inside = hall()
+    z = np.where(inside, 108_000, points.z // 20 * 20).astype(np.int32)
+    flat = replace(points, z=z)
+    labels, counts = labels_of(flat, NARROW, 500)
+    assert (labels[inside] == BUILDING).mean() > 0.97
+    for side in (21, 33):
+        cut, cut_counts = labels_of(flat, NARROW, side, seed=side)
+        assert np.flatnonzero(cut != labels).tolist() == []
+        assert cut_counts == counts == counted(cut)

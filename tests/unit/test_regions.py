@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tilery.workloads.pointcloud import regions
-from tilery.workloads.pointcloud.candidates import Candidates
+from tilery.workloads.pointcloud.candidates import HOUSE, Candidates
 from tilery.workloads.pointcloud.grid import TileGrid, Window, tile_id
 from tilery.workloads.pointcloud.objects import RING, Found
 from tilery.workloads.pointcloud.options import ObjectOptions
@@ -26,9 +26,10 @@ def tile_of(cells: npt.NDArray[np.bool_], grid: TileGrid, tile: tuple[int, int])
     inside[core.overlap(part).inside(part)] = True
     points = np.flatnonzero(seen & inside)
     column = np.full(len(points), 6, np.uint8)
-    houses = Candidates.of(6, seen)
+    houses = Candidates.of(HOUSE, seen)
     houses.sums["inner"] = ndimage.minimum_filter(np.pad(seen, 1), 3)[1:-1, 1:-1].astype(np.int64)
-    found = Found(column, np.full(len(points), 5, np.uint8), points.astype(np.int32), (houses,), part)
+    cell, nowhere = points.astype(np.int32), np.full(len(points), -1, np.int32)
+    found = Found(column, np.full(len(points), 5, np.uint8), cell, nowhere, (houses,), part)
     return regions.of_tile(found, np.ones(len(points), np.uint8), tile_id(tile), core)
 
 

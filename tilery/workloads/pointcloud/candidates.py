@@ -14,14 +14,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tilery.workloads.pointcloud.array_module import to_host
+from tilery.workloads.pointcloud.grid import Window
+
+HOUSE, WATER, WIDE = "house", "water", "wide roof"
+CLASS = {HOUSE: 6, WATER: 9, WIDE: 6}
+"""The ASPRS class of the regions of each kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Rasters on the host, rows x columns of one window."""
 
-    kind: int
-    """ASPRS class of the regions that are accepted."""
+    kind: str
+    """What the regions may be, of `CLASS`."""
     numbers: NDArray[np.int32]
     """Number of the region (connected by edge or corner) that a cell is in, 0 for none."""
     count: int
@@ -39,7 +44,7 @@ class Candidates:
     """Per number, whether its region is refused for sure; all whose values vary too much are. 0, no region, is."""
 
     @classmethod
-    def of(cls, kind: int, there: Any, value: Any = None, widest: int = 0) -> Candidates:
+    def of(cls, kind: str, there: Any, value: Any = None, widest: int = 0) -> Candidates:
         """The regions of some cells (bool)."""
         labelled, count = ndimage.label(to_host(there), np.ones((3, 3)))
         numbers = labelled.astype(np.int32)
@@ -54,19 +59,33 @@ class Candidates:
         refused[0] = True
         return cls(kind, numbers, count, {}, values, lowest, highest, widest, refused)
 
-    def totals(self, part: tuple[slice, slice]) -> dict[str, list[int]]:
-        """Of each number what is added up over its cells in a part of the window: `cells`, the sums, and, where there are
-        values, `values` and `squares`; 0 where a region is refused."""
-        own, size = self.numbers[part].ravel(), self.count + 1
+    def further(self, core: Window, ring: Window) -> NDArray[np.bool_]:
+        """Per number whether its region may go on beyond the core, or is none; in the window `ring`, a cell more than that."""
+        open_ = np.ones(ring.shape, bool)
+        middle = core.grow(-1).overlap(ring)
+        if middle.width and middle.height:
+            open_[middle.inside(ring)] = False
+        further = np.zeros(self.count + 1, bool)
+        further[self.numbers[open_]] = True
+        further[0] = True
+        return further
 
-        def total(weights: Any = None) -> list[int]:
+    def totals(self, part: tuple[slice, slice]) -> dict[str, list[int]]:
+        """Of each number what is added up over its cells in a part of the window: `cells`; then, but 0 where a region is
+        refused, the sums and, where there are values, `values` and `squares`."""
+        numbers, size = self.numbers[part].ravel(), self.count + 1
+        there = np.flatnonzero(numbers if self.refused is None else ~self.refused[numbers])
+        own = numbers[there]
+
+        def total(weights: Any) -> list[int]:
             return [int(one) for one in np.bincount(own, weights=weights, minlength=size).tolist()]
 
-        found = {"cells": total(), **{name: total(raster[part].ravel()) for name, raster in self.sums.items()}}
-        if self.value is None or self.lowest is None or self.refused is None:
+        found = {name: total(raster[part].ravel()[there]) for name, raster in self.sums.items()}
+        found["cells"] = np.bincount(numbers, minlength=size).tolist()
+        if self.value is None or self.lowest is None:
             return found
         # From the least value on, what is squared stays small; whole numbers of Python do the rest.
-        above = np.where(self.refused[own], 0, self.value[part].ravel() - self.lowest[own].astype(np.int64))
-        rows = zip(total(above), total(above * above), found["cells"], self.lowest.tolist(), strict=True)
+        cells, above = total(None), self.value[part].ravel()[there] - self.lowest[own].astype(np.int64)
+        rows = zip(total(above), total(above * above), cells, self.lowest.tolist(), strict=True)
         both = [(plain + n * least, square + 2 * least * plain + n * least * least) for plain, square, n, least in rows]
         return {**found, "values": [one[0] for one in both], "squares": [one[1] for one in both]}

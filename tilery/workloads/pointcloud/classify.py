@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Item, Work
-from tilery.workloads.pointcloud import class_layer, fragments, layers, regions, statistics
+from tilery.workloads.pointcloud import class_layer, deciding, fragments, layers, regions, statistics
 from tilery.workloads.pointcloud.array_module import array_module, to_host
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_from_id, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
-from tilery.workloads.pointcloud.ground import ground_of
+from tilery.workloads.pointcloud.ground import GROUND, ground_of
 from tilery.workloads.pointcloud.learned import shipped
 from tilery.workloads.pointcloud.objects import REACH, Found, classify_objects
 from tilery.workloads.pointcloud.options import PointCloudOptions
@@ -34,14 +35,22 @@ class Labelled:
     """The region of each point whose label depends on one that is open; 0 for all others."""
     open: list[Region]
     refused: Refused
-    """What the tile could refuse alone, which its labels know already."""
+    """What the tile could decide alone, which its labels know already."""
+    counted: NDArray[np.uint8]
+    """The label under which a point is counted here: that of its own region; 0 for those whose region is open."""
+    claimed: dict[str, Any]
+    """What regions that won points of others add to that (regions.py)."""
 
     def statistics(self, points: Fragment) -> dict[str, Any]:
-        """Of the points that the tile owns; those of open regions are without class as yet."""
+        """Of the points that the tile owns; those of open regions are without class as yet.
+
+        Heights of ground are those of all that the filter took for it, as the rest may be decided elsewhere."""
         owned = self.labels != 0
-        sure = self.numbers[owned] == 0
+        counted = self.counted[owned]
+        ground = (self.labels[owned] == GROUND) | (self.otherwise[owned] == GROUND)
         x, y, z = points.x[owned], points.y[owned], points.z[owned]
-        return statistics.of_labels(self.labels[owned], points.source[owned], x, y, z, sure)
+        mine = statistics.of_labels(counted, points.source[owned], x, y, z, counted != 0, ground)
+        return statistics.merged([mine, self.claimed])
 
 
 def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
@@ -85,15 +94,27 @@ def classify(
     found = kept(found, points.source, options.keep)
     mine = regions.of_tile(found, points.source, tile_id(tile), core)
     complete, rest = regions.settled(mine.regions.values(), frame.grid, last=False)
-    refused = regions.decided(complete, options.objects, frame.grid.cell_mm).refused
+    done = regions.decided(complete, options.objects, frame.grid.cell_mm)
+    said = done.refused.get(tile_id(tile), [])
     labels, otherwise, numbers = to_host(found.labels), to_host(found.otherwise), mine.numbers
-    labels = np.where(np.isin(numbers, refused.get(tile_id(tile), [])), otherwise, labels)
-    unsure = np.isin(numbers, [number for region in rest for _, number in region.members])
-    return Labelled(labels, otherwise, np.where(unsure, numbers, 0), rest, refused)
+    at = np.flatnonzero(numbers)
+    own, other, number = labels[at], otherwise[at], numbers[at]
+    first = deciding.final(own, other, number, [one for one in said if one > 0])
+    labels, counted, waiting = labels.copy(), labels.copy(), np.zeros_like(numbers)
+    labels[at] = deciding.final(first, other, number, [one for one in said if one < 0])
+    unsure, claimed = (
+        np.isin(number, [one for region in rest for _, one in numbers_of(region)])
+        for numbers_of in (attrgetter("members"), attrgetter("claims"))
+    )
+    counted[at] = np.where(unsure, 0, first)
+    waiting[at] = np.where(unsure | claimed, number, 0)
+    return Labelled(labels, otherwise, waiting, rest, done.refused, counted, done.claimed)
 
 
 def kept(found: Found, source: NDArray[np.uint8], classes: list[int]) -> Found:
     """Points of these classes of the input keep them, whatever was found."""
+    if not classes:
+        return found
     labels = to_host(found.labels)
     keep = np.isin(source, classes) & (labels != 0)
     return replace(
@@ -101,4 +122,5 @@ def kept(found: Found, source: NDArray[np.uint8], classes: list[int]) -> Found:
         labels=np.where(keep, source, labels),
         otherwise=np.where(keep, source, to_host(found.otherwise)),
         cell=np.where(keep, -1, to_host(found.cell)),
+        also=np.where(keep, -1, to_host(found.also)),
     )

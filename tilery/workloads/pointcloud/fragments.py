@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tilery.outcomes import Incomplete
+from tilery.workloads.pointcloud import deciding
 
 _HEADER = struct.Struct("<4sIIBqqqI")
 """Magic, shard, points, which of the optional columns there are, corner x, y, z (mm), CRC-32 of the deflated columns."""
@@ -175,10 +176,8 @@ class Labels:
     """The label if that region is refused."""
 
     def final(self, refused: Collection[int]) -> npt.NDArray[np.uint8]:
-        """The labels, once it is known which regions are refused."""
-        if not refused:
-            return self.label
-        return np.where(np.isin(self.number, list(refused)), self.otherwise, self.label)
+        """The labels, once it is known what became of the regions (deciding.py)."""
+        return deciding.final(self.label, self.otherwise, self.number, refused)
 
 
 def encode_labels(labels: Labels) -> bytes:
@@ -218,7 +217,7 @@ def assemble(
     shard: int, points: int, parts: Iterable[tuple[str, bytes, Collection[int]]], *, holes: bool = False
 ) -> npt.NDArray[np.uint8]:
     """The labels (uint8, one a point, in the shard's order) from what every tile it touches says: the name of its bytes, the
-    bytes, and which of its regions are refused.
+    bytes, and what became of its regions.
 
     With `holes`, points of a missing tile are class 0, "created, never classified" (ASPRS LAS 1.4). Raises
     `Incomplete` where a point has no label or more than one, or a part belongs to another shard.

@@ -5,12 +5,14 @@ Every grid is a sum of integers or a maximum, so that no order of the points cha
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tilery.workloads.pointcloud import deciding
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.grid import VOID, Window
 
@@ -21,8 +23,10 @@ COUNT: uint32, points, and points of ground and water.
 CLASSES: uint8, of the highest point (0 where there is none) class, class of the input, and class where its region is refused.
 INTENSITY, COLOUR: uint16, of the highest point and one more than it is (65535 is kept at 65535), 0 where there is none.
 BUILDING: uint8, 1 where at least half of the points are building.
-OPEN: rows of int32 for what depends on regions that the tile could not decide (see `_undecided_rows`)."""
+OPEN: rows of int64 for what depends on regions that the tile could not decide (see `_undecided_rows`)."""
 
+DECIDED = frozenset({GROUND, COUNT, CLASSES, BUILDING})
+"""The layers that hang on regions."""
 BATCH_POINTS = 1 << 18
 BUILDING_CLASS = 6
 _IS_TERRAIN = np.zeros(256, bool)
@@ -84,7 +88,7 @@ def of_points(
         if COLOUR in names and points.rgb is not None:
             made[COLOUR] = _colour(points, points.rgb, batches, top, has_first)
     rows = None
-    if undecided is not None and names & {CLASSES, BUILDING} and undecided.numbers.any():
+    if undecided is not None and names & DECIDED and undecided.numbers.any():
         rows = _undecided_rows(points, batches, undecided, counts, top, made.get(CLASSES))
     layers = {name: layer.reshape(*layer.shape[:-1], *window.shape) for name, layer in made.items()}
     return layers if rows is None else layers | {OPEN: rows}
@@ -194,9 +198,11 @@ def _undecided_rows(
     counts: _Counts,
     top: NDArray[np.int64],
     classes: NDArray[np.uint8] | None,
-) -> NDArray[np.int32]:
-    """A row for every region that has points in a cell: region, cell, whether the cell's highest point is of it, how many
-    building points it adds to the cell if it is accepted and if it is refused, the cell's building points, and all.
+) -> NDArray[np.int64]:
+    """A row for every region that has points in a cell: region, cell, whether the cell's highest point is of it; then, of its
+    points there, and as they are labelled and as they are otherwise: how many are building, how many terrain, and the heights
+    of these added up; how many they are, and their heights; and of the whole cell building points, points, terrain points and
+    their heights.
 
     The third band of `classes` is set to what the highest point is if its region is refused.
     """
@@ -209,28 +215,55 @@ def _undecided_rows(
     span = int(number.max()) + 1
     found, row = np.unique(cell * span + number, return_inverse=True)
     cells, numbers = found // span, found % span
-    accepted, refused = (np.bincount(row[kind == BUILDING_CLASS], minlength=len(found)) for kind in (label, otherwise))
+    height = points.z[which].astype(np.int64)
+
+    def total(chosen: NDArray[np.bool_], values: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        sums = np.zeros(len(found), np.int64)
+        np.add.at(sums, row[chosen], 1 if values is None else values[chosen])
+        return sums
+
     tops = np.zeros(len(counts.points), np.int64)
     if classes is not None:
         on_top = points.z[which] == (top >> 32)[cell]
         np.maximum.at(tops, cell[on_top], number[on_top])
         classes[2, cell[on_top]] = 255
         np.minimum.at(classes[2], cell[on_top], otherwise[on_top])
-    columns = [numbers, cells, tops[cells] == numbers, accepted, refused, counts.roof[cells], counts.points[cells]]
-    return np.stack(columns, axis=1).astype(np.int32)
+    columns = [numbers, cells, tops[cells] == numbers]
+    for kind in (label, otherwise):
+        columns += [total(kind == BUILDING_CLASS), total(_IS_TERRAIN[kind]), total(_IS_TERRAIN[kind], height)]
+    every = np.ones(len(row), bool)
+    columns += [total(every), total(every, height)]
+    columns += [column[cells] for column in (counts.roof, counts.points, counts.ground, counts.height)]
+    return np.stack(columns, axis=1).astype(np.int64)
 
 
-def decide(values: NDArray[Any], name: str, rows: NDArray[np.int32], refused: Any) -> NDArray[Any]:
-    """A layer (`BUILDING` or `CLASSES`) as it is when the regions of these numbers are refused and all others accepted."""
+def decide(values: NDArray[Any], name: str, rows: NDArray[np.int64], said: Collection[int]) -> NDArray[Any]:
+    """A layer (of `DECIDED`) as it is once it is known what became of regions (deciding.py); values are those where nothing is
+    said of any."""
     final = values.copy()
     flat = final.reshape(*values.shape[:-2], -1)
-    no = np.isin(rows[:, 0], refused)
+    number, cell, top = rows[:, :3].T
+    labelled, otherwise, (count, height), whole = rows[:, 3:6].T, rows[:, 6:9].T, rows[:, 9:11].T, rows[:, 11:15].T
+    classes = deciding.recast(said)
+    is_recast, is_refused = np.isin(number, list(classes)), np.isin(number, [one for one in said if one > 0])
+    kind = np.array([classes.get(one, 0) for one in number.tolist()], np.int64)
     if name == CLASSES:
-        changed = rows[no & (rows[:, 2] == 1), 1]
+        on_top = top == 1
+        changed = cell[on_top & is_refused]
         flat[0, changed] = flat[2, changed]
+        flat[0, cell[on_top & is_recast]] = kind[on_top & is_recast]
         return final
-    cells, first = np.unique(rows[:, 1], return_index=True)
-    change = np.zeros(len(cells), np.int64)
-    np.add.at(change, np.searchsorted(cells, rows[no, 1]), (rows[:, 4] - rows[:, 3])[no])
-    flat[cells] = mostly(rows[first, 5] + change, rows[first, 6])
+    recast = np.stack([(kind == BUILDING_CLASS) * count, _IS_TERRAIN[kind] * count, _IS_TERRAIN[kind] * height])
+    change = np.where(is_recast, recast, np.where(is_refused, otherwise, labelled)) - labelled
+    cells, first, row = np.unique(cell, return_index=True, return_inverse=True)
+    totals = whole[:, first]
+    for place, values_of in zip((0, 2, 3), change, strict=True):
+        np.add.at(totals[place], row, values_of)
+    roof, points, ground, ground_height = totals
+    if name == BUILDING:
+        flat[cells] = mostly(roof, points)
+    elif name == COUNT:
+        flat[1, cells] = ground
+    else:
+        flat[cells] = _Counts(points, ground, ground_height, roof).means()
     return final

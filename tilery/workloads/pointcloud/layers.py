@@ -28,6 +28,7 @@ from tilery.workloads.pointcloud.gridding import (
     CLASSES,
     COLOUR,
     COUNT,
+    DECIDED,
     GROUND,
     INTENSITY,
     OPEN,
@@ -122,7 +123,7 @@ class Layers:
         refused: Mapping[str, Sequence[int]] | None = None,
         missing: Sequence[Window] = (),
     ) -> None:
-        """`tiles` as `place` gives them; `refused`: by tile id, the numbers of the regions that are refused; `missing`: the
+        """`tiles` as `place` gives them; `refused`: by tile id, what became of regions (deciding.py); `missing`: the
         windows of tiles that are holes of a PARTIAL product."""
         self._missing = missing
         self._store, self._refused = store, refused or {}
@@ -149,7 +150,7 @@ class Layers:
     def _read(self, key: str, name: str, tile: str, wanted: Window) -> NDArray[Any]:
         window, values = decode(self._store.get(key), key)
         refused = self._refused.get(tile.rsplit("/", 1)[-1], ())
-        if name in (BUILDING, CLASSES) and refused and self._store.head(f"{tile}/{OPEN}") is not None:
+        if name in DECIDED and refused and self._store.head(f"{tile}/{OPEN}") is not None:
             values = decide(values, name, decode(self._store.get(f"{tile}/{OPEN}"), f"{tile}/{OPEN}")[1], refused)
         if window == wanted:
             return values

@@ -14,21 +14,23 @@ from typing import Any
 import numpy as np
 
 from tilery.workloads.pointcloud.array_module import module_of
-from tilery.workloads.pointcloud.candidates import Candidates
+from tilery.workloads.pointcloud.candidates import CLASS, HOUSE, WATER, Candidates
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
-from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, UNCLASSIFIED, GroundResult
+from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, LOW_NOISE, UNCLASSIFIED, GroundResult
 from tilery.workloads.pointcloud.learned import FAR_MM, Forest, dense_cells, describe
 from tilery.workloads.pointcloud.lines import wire_cells
 from tilery.workloads.pointcloud.options import ObjectOptions
-from tilery.workloads.pointcloud.water import NEAR_MM, WATER, water_cells
+from tilery.workloads.pointcloud.water import NEAR_MM, water_cells
 from tilery.workloads.pointcloud.water import REACH as WATER_REACH
+from tilery.workloads.pointcloud.wide_roofs import REACH as WIDE_REACH
+from tilery.workloads.pointcloud.wide_roofs import Shares, level_cells, wide_roofs
 
 LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE = 3, 4, 5, 6, 14, 18
 
 FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 2
 ROUNDS = 2
-REACH = max(FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL + POINTS, WATER_REACH + 1)
+REACH = max(FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL + POINTS, WATER_REACH + 1, WIDE_REACH + 1)
 """Cells that an object looks around itself, step by step: the squares of the planes, the cleaning of seeds, the loose cells
 beside them, the growth over carried-on surface, the filling of holes, and how far from its own cell a point looks for roofs."""
 RING = 1
@@ -41,6 +43,8 @@ ALONE_POINTS, ALONE_AMONG = 2, 50
 """Points of noise in one cell at most; points in the 5 x 5 cells around at least."""
 LOW_DEPTH_MM = 2_000
 """Low things are looked at whole."""
+ONLY_THEMSELVES = (BUILDING, LOW_NOISE, WIRE, HIGH_NOISE)
+"""Classes of points that take no part in wide roofs."""
 NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 
 
@@ -69,9 +73,12 @@ class Found:
     otherwise: Any
     """The class (uint8) where the region of the point's cell is not."""
     cell: Any
-    """Per point the cell (int32, flat index in `window`) in whose region it takes part, -1 for none."""
+    """Per point the cell in whose region it takes part (int32, flat index in the rasters of all candidates, one after the
+    other), -1 for none."""
+    also: Any
+    """The same of a second region, whose class it gets if that is accepted."""
     candidates: tuple[Candidates, ...]
-    """The regions (rasters of `window`) that decide; a point takes part in one whose kind is its label."""
+    """The regions (rasters of `window`) that decide."""
     window: Window
     """The core and `RING` cells around it."""
     asked: Any = None
@@ -113,12 +120,13 @@ def classify_objects(
     With a `forest`, it decides where points are like those that it learned from.
     """
     xp = module_of(z)
-    mine = core.contains(x, y, cell_mm)
+    mine, heights = core.contains(x, y, cell_mm), z
     labels = xp.where(mine, ground.labels, 0).astype(xp.uint8)
     ring = core.grow(RING).overlap(ground.window)
     window = core.grow(REACH).overlap(ground.window)
     if not bool(mine.any()):
-        return Found(labels, labels.copy(), xp.full(len(z), -1, dtype=xp.int32), (), ring)
+        nowhere = xp.full(len(z), -1, dtype=xp.int32)
+        return Found(labels, labels.copy(), nowhere, nowhere.copy(), (), ring)
     there = xp.flatnonzero(ground.labels != HALO_ONLY)
     cells, seen = window.cell_of(x[there], y[there], cell_mm), ground.labels[there]
     low = _Low(there[seen == GROUND], cells[seen == GROUND])
@@ -128,11 +136,14 @@ def classify_objects(
     labels[grass[mine[grass]]] = LOW_VEGETATION
     otherwise, region = labels.copy(), xp.full(len(z), -1, dtype=xp.int32)
     terrain = ground.terrain[window.inside(ground.window)]
-    candidates: tuple[Candidates, ...] = ()
+    candidates: list[Candidates] = []
+    also = region.copy()
     if options.water_m2:
         water = water_cells(count, ground_count, terrain, window, core, ring, cell_mm, options)
-        _onto_water(water, low, z, labels, region, window, ring)
-        candidates = (water,)
+        which, cell = _onto_water(water, low, z, labels, window, ring)
+        labels[which] = CLASS[WATER]
+        region[which] = cell
+        candidates.append(water)
     other = there[seen == UNCLASSIFIED]
     cell = cells[seen == UNCLASSIFIED]
     x, y, z, returns = x[other], y[other], z[other].astype(xp.int64), Returns.of(packed[other], told)
@@ -183,10 +194,25 @@ def classify_objects(
     otherwise[place] = plain
     labels[place] = xp.where(building, BUILDING, plain)
     row, column = of // window.width + (window.y0 - ring.y0), of % window.width + (window.x0 - ring.x0)
-    region[place] = xp.where(of >= 0, row * ring.width + column, -1)
-    houses = Candidates.of(BUILDING, roofs.there[ring.inside(window)])
+    region[place] = xp.where(of >= 0, row * ring.width + column + len(candidates) * ring.width * ring.height, -1)
+    houses = Candidates.of(HOUSE, roofs.there[ring.inside(window)])
     houses.sums["inner"] = (around(houses.numbers > 0, 1) == 9).astype(np.int64)
-    return Found(labels, otherwise, region, (houses, *candidates), ring, asked)
+    candidates.append(houses)
+    if options.wide_roof_m2:
+        level = level_cells(ground_count, terrain)
+        wide = wide_roofs(level, terrain, window, core, ring, cell_mm, options)
+        shares = Shares.of(wide, level, terrain, window, core, ring)
+        if shares is not None:
+            taking = shares.taking(cells, heights[there])
+            which, cell = there[taking], cells[taking]
+            free = ~xp.isin(labels[which], ONLY_THEMSELVES)
+            which, cell = which[free], cell[free]
+            wet = which[labels[which] == CLASS[WATER]]
+            also[wet] = region[wet]
+            region[which] = shares.cell[cell] + len(candidates) * ring.width * ring.height
+            labels[which] = BUILDING
+        candidates.append(wide)
+    return Found(labels, otherwise, region, also, tuple(candidates), ring, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,24 +223,21 @@ class _Low:
     cell: Any
 
 
-def _onto_water(water: Candidates, low: _Low, z: Any, labels: Any, region: Any, window: Window, ring: Window) -> None:
-    """The points of the ground at the level of what may be water take its class and part in its region."""
+def _onto_water(water: Candidates, low: _Low, z: Any, labels: Any, window: Window, ring: Window) -> tuple[Any, Any]:
+    """The points (indices) of the ground at the level of what may be water, and in which cell of the ring (flat index)."""
     xp = module_of(z)
     assert water.value is not None
     assert water.refused is not None
     hope = ~water.refused[water.numbers]
-    if not hope.any():
-        return
     level = xp.full(window.shape, -(1 << 40), dtype=xp.int64)
     level[ring.inside(window)] = xp.asarray(np.where(hope, water.value, -(1 << 40)))
     level = level.ravel()
-    near = xp.flatnonzero(level[low.cell] > -(1 << 40))
+    near = xp.flatnonzero(level[low.cell] > -(1 << 40)) if hope.any() else xp.zeros(0, dtype=xp.int64)
     which, cell = low.which[near], low.cell[near]
     wet = (abs(z[which] - level[cell]) <= NEAR_MM) & (labels[which] == GROUND)
     which, cell = which[wet], cell[wet]
-    labels[which] = WATER
     row, column = cell // window.width + (window.y0 - ring.y0), cell % window.width + (window.x0 - ring.x0)
-    region[which] = row * ring.width + column
+    return which, row * ring.width + column
 
 
 def _low_plants(

@@ -85,6 +85,11 @@ class ObjectOptions(BaseModel):
     )
     hard_m: float = Field(0.3, ge=0, description="Height (m) from which something may be neither plant nor building.")
     hard_share: float = Field(0.22, ge=0, le=1, description="Share of points of several returns up to which low things are.")
+    wide_roof_m2: float = Field(
+        400.0,
+        ge=0,
+        description="Area (m2) of the smallest roof so wide that it passes for ground; 0 looks for none.",
+    )
     water_m2: float = Field(400.0, ge=0, description="Area (m2) of the smallest water (class 9); 0 looks for none.")
     water_rough_m: float = Field(0.075, gt=0, le=1, description="Root mean square (m) by which water may be off its level.")
 

@@ -10,7 +10,7 @@ on the grouping of merges, as counts add up and regions unite in any order.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,17 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Item, Work
-from tilery.workloads.pointcloud import statistics
+from tilery.workloads.pointcloud import deciding, statistics
 from tilery.workloads.pointcloud.array_module import to_host
-from tilery.workloads.pointcloud.candidates import Candidates
+from tilery.workloads.pointcloud.candidates import CLASS, HOUSE, WATER, WIDE, Candidates
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileGrid, Window
-from tilery.workloads.pointcloud.objects import BUILDING, RING, Found
+from tilery.workloads.pointcloud.objects import RING, Found
 from tilery.workloads.pointcloud.options import ObjectOptions, PointCloudOptions
-from tilery.workloads.pointcloud.water import WATER, is_water
+from tilery.workloads.pointcloud.water import is_water
+from tilery.workloads.pointcloud.wide_roofs import is_wide_roof
 
 Refused = dict[str, list[int]]
-"""Tile -> the regions in it that are not what they might have been, by the tile's own numbers (1 and more)."""
+"""Tile -> what became of the regions in it that are not what they might have been, or are what their points are not labelled
+as, by the tile's own numbers (deciding.py)."""
+EVERY = 16
+"""Of a run of cells along the border of a tile, one in so many is told of, and its first."""
 
 
 @dataclass
@@ -36,16 +40,21 @@ class Region:
     """A region as far as it is known."""
 
     members: list[tuple[str, int]]
-    """(tile, number in the tile)."""
-    kind: int = BUILDING
-    """The class that its points get if it is accepted."""
+    """(tile, number in the tile) of points that get their other label if it is refused."""
+    kind: str = HOUSE
+    """What it may be."""
+    claims: list[tuple[str, int]] = field(default_factory=list)
+    """The same of points that have hope of another region's class, and get this one's if it is accepted."""
     cells: int = 0
     sums: dict[str, int] = field(default_factory=dict)
     """What else is added up over its cells."""
     span: list[int] = field(default_factory=list)
     """The least and the greatest value of its cells, if they have one, and how far these may be apart."""
     points: dict[str, int] = field(default_factory=dict)
-    """Points that take part in it, as "from>to": the class of the input, and the one that they get if it is refused."""
+    """Its members' points, as "from>to": the class of the input, and the one that they get if it is refused."""
+    claimed: dict[str, int] = field(default_factory=dict)
+    """The points that it claims, in the same way; the other region counts them as its own, which must be refused if this one
+    is not."""
     open: dict[tuple[int, int], int] = field(default_factory=dict)
     """Cells that further tiles may tell of -> how many have told."""
 
@@ -60,15 +69,19 @@ class Region:
             return False
         if self.kind == WATER:
             return is_water(self.cells, self.sums, options, cell_mm)
+        if self.kind == WIDE:
+            return is_wide_roof(self.cells, self.sums, options, cell_mm)
         return self.cells * cell_mm * cell_mm >= options.area_m2 * 1_000_000 and self.sums["inner"] >= options.inner_cells
 
     def unite(self, other: Region) -> None:
         """Take another part of the same region in."""
         self.kind = other.kind
         self.members += other.members
+        self.claims += other.claims
         self.cells += other.cells
         _add(self.sums, other.sums)
         _add(self.points, other.points)
+        _add(self.claimed, other.claimed)
         _add(self.open, other.open)
         both = [span for span in (self.span, other.span) if span]
         self.span = [min(span[0] for span in both), max(span[1] for span in both), both[0][2]] if both else []
@@ -93,37 +106,108 @@ class TileRegions:
 
 def of_tile(found: Found, source: NDArray[np.uint8], tile: str, core: Window) -> TileRegions:
     """The regions of one tile. `found.candidates` must be right in all of their window; `source` is the class of the input."""
-    labels, cell, otherwise = (to_host(column) for column in (found.labels, found.cell, found.otherwise))
-    if not found.candidates:
-        return TileRegions(np.zeros(len(cell), np.int32), {}, [], found.window)
+    cell, also, otherwise = (to_host(column) for column in (found.cell, found.also, found.otherwise))
     numbers = np.zeros(len(cell), np.int32)
-    taking = np.flatnonzero(cell >= 0)
-    kinds = labels[taking]
+    if not found.candidates:
+        return TileRegions(numbers, {}, [], found.window)
     regions: dict[int, Region] = {}
     rasters = []
     for candidates in found.candidates:
         first = len(regions)
-        mine = taking[kinds == candidates.kind]
-        numbers[mine] = candidates.numbers.ravel()[cell[mine]] + first
         rasters.append(np.where(candidates.numbers > 0, candidates.numbers + first, 0))
         for number, region in _counted(candidates, found.window, core).items():
             sure = candidates.refused is not None and candidates.refused[number]
             region.members = [] if sure else [(tile, first + number)]
             regions[first + number] = region
-    keys = (numbers[taking].astype(np.int64) << 16) | (source[taking].astype(np.int64) << 8) | otherwise[taking]
-    for key, points in zip(*(values.tolist() for values in np.unique(keys, return_counts=True)), strict=True):
-        regions[key >> 16].points[f"{key >> 8 & 255}>{key & 255}"] = points
-    border = np.ones(found.window.shape, bool)
-    middle = core.grow(-RING).overlap(found.window)
-    if middle.width and middle.height:
-        border[middle.inside(found.window)] = False
+    flat = np.concatenate([raster.ravel() for raster in rasters])
+    taking = np.flatnonzero(cell >= 0)
+    numbers[taking] = flat[cell[taking]]
+    for number, change, count in _changes(numbers[taking], source[taking], otherwise[taking]):
+        regions[number].points[change] = count
+    both = np.flatnonzero(also >= 0)
+    pairs, of = _combined(numbers[both], flat[also[both]])
+    for pair, (one, other) in enumerate(pairs, len(regions) + 1):
+        regions[one].members.append((tile, pair))
+        regions[other].claims.append((tile, pair))
+    numbers[both] = of + (len(regions) + 1)
+    for pair, change, count in _changes(of, source[both], otherwise[both]):
+        claimed = regions[pairs[pair][1]].claimed
+        claimed[change] = claimed.get(change, 0) + count
+    edge = _border(found.window, core)
     for raster in rasters:
-        rows, columns = np.nonzero(border & (raster > 0))
+        rows, columns = np.nonzero(edge & (raster > 0))
+        told = _told(raster > 0, rows, columns, found.window, core)
+        rows, columns = rows[told], columns[told]
         x, y = (columns + found.window.x0).tolist(), (rows + found.window.y0).tolist()
         for east, north, number in zip(x, y, raster[rows, columns].tolist(), strict=True):
             regions[number].open[east, north] = 1
     kept = {number: region for number, region in regions.items() if region.members or region.open}
     return TileRegions(numbers, kept, rasters, found.window)
+
+
+def _changes(numbers: NDArray[Any], source: NDArray[np.uint8], otherwise: NDArray[np.uint8]) -> Iterator[tuple[int, str, int]]:
+    """Number, "from>to" (as in `Region.points`) and how many points."""
+    kinds, kind = _combined(source, otherwise)
+    pairs, of = _combined(numbers, kind)
+    for (number, change), points in zip(pairs, np.bincount(of).tolist(), strict=True):
+        yield number, "{}>{}".format(*kinds[change]), points
+
+
+def _combined(one: NDArray[Any], other: NDArray[Any]) -> tuple[list[tuple[int, int]], NDArray[np.int64]]:
+    """The pairs that two columns of small whole numbers (0 or more) make, in order, and which of them each row has; no row is
+    sorted."""
+    ones, others = (np.flatnonzero(np.bincount(column)) for column in (one, other))
+    ranks = []
+    for column, found in ((one, ones), (other, others)):
+        rank = np.zeros(int(found[-1]) + 1 if len(found) else 0, np.int64)
+        rank[found] = np.arange(len(found))
+        ranks.append(rank[column])
+    key = ranks[0] * len(others) + ranks[1]
+    there = np.flatnonzero(np.bincount(key))
+    place = np.zeros(int(there[-1]) + 1 if len(there) else 0, np.int64)
+    place[there] = np.arange(len(there))
+    pairs = [(int(ones[code // len(others)]), int(others[code % len(others)])) for code in there.tolist()]
+    return pairs, place[key]
+
+
+def _border(window: Window, core: Window) -> NDArray[np.bool_]:
+    """Cells that other tiles see as well."""
+    border = np.ones(window.shape, bool)
+    middle = core.grow(-RING).overlap(window)
+    if middle.width and middle.height:
+        border[middle.inside(window)] = False
+    return border
+
+
+def _told(
+    there: NDArray[np.bool_], rows: NDArray[np.int64], columns: NDArray[np.int64], window: Window, core: Window
+) -> NDArray[np.bool_]:
+    """Which of these cells of regions on the border are told of: enough for tiles to know which of their regions are one.
+
+    All tiles choose alike, as both sides of an edge see the same cells along it: the first of each run of rows (or columns)
+    in which they have any, and one in `EVERY`. Near the corners all are told of.
+    """
+    wide = np.pad(there, 1)  # what lies beyond the window is in no region
+    y, x = rows + window.y0, columns + window.x0
+    sides = (core.x0, core.x0 + core.width), (core.y0, core.y0 + core.height)
+    near_x, near_y = (
+        [(at >= edge - RING) & (at < edge + RING) for edge in edges] for at, edges in zip((x, y), sides, strict=True)
+    )
+    told = (near_x[0] | near_x[1]) & (near_y[0] | near_y[1])
+    told |= np.where(near_x[0] | near_x[1], y, x) % EVERY == 0
+    for edge, near in zip(sides[0], near_x, strict=True):
+        before = np.zeros(len(x), bool)
+        for column in range(edge - RING, edge + RING):
+            at = np.clip(column - window.x0 + 1, 0, wide.shape[1] - 1)
+            before |= wide[rows, at]
+        told |= near & ~before
+    for edge, near in zip(sides[1], near_y, strict=True):
+        before = np.zeros(len(x), bool)
+        for row in range(edge - RING, edge + RING):
+            at = np.clip(row - window.y0 + 1, 0, wide.shape[0] - 1)
+            before |= wide[at, columns]
+        told |= near & ~before
+    return told
 
 
 def _counted(candidates: Candidates, window: Window, core: Window) -> dict[int, Region]:
@@ -133,7 +217,7 @@ def _counted(candidates: Candidates, window: Window, core: Window) -> dict[int, 
     regions = {}
     for number in range(1, candidates.count + 1):
         sums = {name: values[number] for name, values in totals.items()}
-        regions[number] = region = Region([], candidates.kind, cells[number], sums)
+        regions[number] = region = Region([], candidates.kind, cells=cells[number], sums=sums)
         if candidates.lowest is not None and candidates.highest is not None:
             region.span = [int(candidates.lowest[number]), int(candidates.highest[number]), candidates.widest]
     return regions
@@ -150,7 +234,7 @@ def united(parts: Iterable[Region]) -> list[Region]:
             number = leader[number]
         return number
 
-    at: dict[tuple[int, int, int], int] = {}
+    at: dict[tuple[int, int, str], int] = {}
     for number, region in enumerate(regions):
         for x, y in region.open:
             leader[first(number)] = first(at.setdefault((x, y, region.kind), number))
@@ -186,21 +270,31 @@ class Decided:
     refused: Refused
     statistics: dict[str, Any]
     """Their points by class, as `statistics.merged` takes them."""
+    claimed: dict[str, Any]
+    """The same of points that they won: what must be added to how other regions, or tiles, count them."""
 
 
 def decided(regions: Iterable[Region], options: ObjectOptions, cell_mm: int) -> Decided:
     refused: Refused = {}
-    total: dict[str, Any] = statistics.merged([])
+    own, claimed = statistics.merged([]), statistics.merged([])
     for region in regions:
-        accepted = region.accepted(options, cell_mm)
-        for change, count in region.points.items():
-            before, other = change.split(">")
-            label = str(region.kind) if accepted else other
-            total["classes"][label] = total["classes"].get(label, 0) + count
-            total["was"][f"{before}>{label}"] = total["was"].get(f"{before}>{label}", 0) + count
+        accepted, kind = region.accepted(options, cell_mm), CLASS[region.kind]
+        for change, points in region.points.items():
+            _count(own, change, str(kind) if accepted else change.split(">")[1], points)
         for tile, number in region.members if not accepted else ():
             refused.setdefault(tile, []).append(number)
-    return Decided(refused, total)
+        if accepted:
+            for change, points in region.claimed.items():
+                _count(claimed, change, str(kind), points)
+                _count(claimed, change, change.split(">")[1], -points)
+            for tile, number in region.claims:
+                refused.setdefault(tile, []).append(deciding.of_class(number, kind))
+    return Decided(refused, own, claimed)
+
+
+def _count(total: dict[str, Any], change: str, to: str, points: int) -> None:
+    for kind, name in (("classes", to), ("was", f"{change.split('>')[0]}>{to}")):
+        total[kind][name] = total[kind].get(name, 0) + points
 
 
 def encode(regions: Iterable[Region]) -> bytes:
@@ -209,10 +303,12 @@ def encode(regions: Iterable[Region]) -> bytes:
         {
             "members": sorted(region.members),
             "kind": region.kind,
+            "claims": sorted(region.claims),
             "cells": region.cells,
             "sums": dict(sorted(region.sums.items())),
             "span": region.span,
             "points": dict(sorted(region.points.items())),
+            "claimed": dict(sorted(region.claimed.items())),
             "open": sorted([*cell, times] for cell, times in region.open.items()),
         }
         for region in regions
@@ -225,10 +321,12 @@ def decode(data: bytes) -> list[Region]:
         Region(
             [(str(tile), int(number)) for tile, number in row["members"]],
             row["kind"],
+            [(str(tile), int(number)) for tile, number in row["claims"]],
             row["cells"],
             row["sums"],
             row["span"],
             row["points"],
+            row["claimed"],
             {(x, y): times for x, y, times in row["open"]},
         )
         for row in json.loads(data)
@@ -250,7 +348,7 @@ def merged(
     """Of the statistics and open regions of parts."""
     complete, rest = settled(united(regions), grid, last)
     done = decided(complete, options, grid.cell_mm)
-    return Merged(statistics.merged([*parts, done.statistics]), done.refused, rest)
+    return Merged(statistics.merged([*parts, done.statistics, done.claimed]), done.refused, rest)
 
 
 def joined(parts: Iterable[Mapping[str, list[int]]]) -> Refused:

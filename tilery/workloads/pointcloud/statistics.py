@@ -18,16 +18,19 @@ def of_labels(
     y_mm: NDArray[Any],
     z_mm: NDArray[Any],
     sure: NDArray[np.bool_] | None = None,
+    ground: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Statistics of some points (mm): how many of each class, of which class of the input became which (`was`), their extent,
-    and the heights of ground and of all. The classes of points that are not `sure` are not counted."""
+    and the heights of ground (or of the points that are said to be that) and of all. The classes of points that are not `sure`
+    are not counted."""
+    ground = labels == 2 if ground is None else ground
     final = labels if sure is None else labels[sure]
     counts = np.bincount(final, minlength=1)
     return {
         "points": len(labels),
         "classes": {str(label): int(count) for label, count in enumerate(counts) if count},
         "was": was(source if sure is None else source[sure], final),
-        **{name: _range(values) for name, values in zip(RANGES, (x_mm, y_mm, z_mm, z_mm[labels == 2]), strict=True)},
+        **{name: _range(values) for name, values in zip(RANGES, (x_mm, y_mm, z_mm, z_mm[ground]), strict=True)},
     }
 
 

@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workloads.pointcloud.array_module import module_of, to_host
-from tilery.workloads.pointcloud.candidates import Candidates
+from tilery.workloads.pointcloud.candidates import WATER, Candidates
 from tilery.workloads.pointcloud.features import around, extreme
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.options import ObjectOptions
 
-WATER = 9
 RADIUS = 3
 """Cells around a cell whose ground must be level, to which level ground is carried on, and where banks are looked for."""
 APART, RISE_MM = 6, 25
@@ -100,14 +99,8 @@ def _slopes(seeds: Any, level: Any) -> Any:
 def _refused(found: Candidates, core: Window, ring: Window, options: ObjectOptions, cell_mm: int) -> NDArray[np.bool_]:
     """Per number whether its region is no water for sure: as it varies too much, or ends in the tile and is none."""
     assert found.refused is not None
-    open_ = np.ones(ring.shape, bool)
-    middle = core.grow(-1).overlap(ring)
-    if middle.width and middle.height:
-        open_[middle.inside(ring)] = False
-    further = np.zeros(found.count + 1, bool)
-    further[found.numbers[open_]] = True
     refused, totals = found.refused.copy(), found.totals(core.overlap(ring).inside(ring))
-    for number in np.flatnonzero(~refused & ~further).tolist():
+    for number in np.flatnonzero(~refused & ~found.further(core, ring)).tolist():
         sums = {name: values[number] for name, values in totals.items()}
         refused[number] = not is_water(sums["cells"], sums, options, cell_mm)
     return refused

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tilery.outcomes import BadInput
 from tilery.workload import Done, Item, Work
-from tilery.workloads.pointcloud import drawing, fragments, layers, merging, ortho, regions, sheets
+from tilery.workloads.pointcloud import deciding, drawing, fragments, layers, merging, ortho, regions, sheets
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.columns import iter_columns
 from tilery.workloads.pointcloud.finishing import write_shard
@@ -91,10 +91,10 @@ def classify_all(work: Work[PointCloudOptions], items: list[Item]) -> Known:
         label((relative[0] + drop.corner[0], relative[1] + drop.corner[1]), members)
         work.progress(SHARE_READ + (SHARE_WRITTEN - SHARE_READ) * int(np.count_nonzero(labels)) / len(labels))
     all_tiles = regions.merged(counts, found, work.options.objects, frame.grid, last=True)
+    decided = regions.joined([*refused, all_tiles.refused])
     for name, place, number, otherwise in unsure:
-        change = np.isin(number, all_tiles.refused.get(name, []))
-        labels[place[change]] = otherwise[change]
-    return Known(labels, drop.contexts, all_tiles.statistics, tiles, regions.joined([*refused, all_tiles.refused]))
+        labels[place] = deciding.final(labels[place], otherwise, number, decided.get(name, []))
+    return Known(labels, drop.contexts, all_tiles.statistics, tiles, decided)
 
 
 def _sheets(

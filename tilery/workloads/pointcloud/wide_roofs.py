@@ -1,0 +1,179 @@
+"""Roofs too wide for any opening, which count as ground: halls, stands, decks.
+
+Such a roof is a piece of what passes for terrain that is cut off from the rest by steps, and almost wherever something else is
+known beyond a step, that is lower. A terrace has as much above it as below; a bank, a ramp or the road on a bridge is connected
+with the land at its ends, and so part of a region that is far too large.
+
+Everything is a sum of whole numbers, so that regions can be united across tiles (regions.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilery.workloads.pointcloud.array_module import module_of, to_host
+from tilery.workloads.pointcloud.candidates import WIDE, Candidates
+from tilery.workloads.pointcloud.features import around, extreme
+from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
+from tilery.workloads.pointcloud.options import ObjectOptions
+
+STEP_MM = 2_500
+"""Difference of height within 3 x 3 cells from which there is a step."""
+FAR = 5
+"""Cells from the edge of a region within which what lies beyond the step is looked for."""
+LOWER_MM, HIGHER_MM = 2_500, 1_000
+"""How much lower, or higher, that must be."""
+DROPS = 0.75
+"""Share of the edges with something lower beyond, of those with anything higher or lower."""
+OUTLINE = 2
+"""Edges with something lower beyond, at least so many times the root of the region's cells: a square has 4."""
+BREADTH_MM = 4_000
+"""Area of a roof at least, for each length of its edges: a strip of twice this breadth has just as much."""
+MOST_M2 = 100_000
+"""Larger roofs are not looked for: the terrain itself is such a region."""
+ABOVE_MM, PARAPET_MM = 1_000, 1_500
+"""A point on the edge is of the roof if it is so much higher than what lies beyond, and at most so much than the roof."""
+FURTHEST = 1 << 40
+REACH = 1 + 1 + FAR + 1
+"""Cells around the ring that decide."""
+
+
+def wide_roofs(
+    there: Any, terrain: Any, window: Window, core: Window, ring: Window, cell_mm: int, options: ObjectOptions
+) -> Candidates:
+    """The regions, in `ring`, of cells that may be wide roofs; `window` reaches `REACH` cells around it.
+
+    there: the level cells (bool) of `window`; terrain: its heights (int32 mm).
+    """
+    part, inner = ring.inside(window), core.overlap(ring).inside(ring)
+    found = Candidates.of(WIDE, there[part])
+    cells = np.bincount(found.numbers[inner].ravel(), minlength=found.count + 1)
+    refused = cells * cell_mm * cell_mm > MOST_M2 * MM_PER_M**2
+    refused[0] = True
+    found = replace(found, refused=refused)
+    found = replace(found, sums=_outline(found, there, terrain, window, core, ring))
+    return replace(found, refused=refused | _complete_and_none(found, core, ring, options, cell_mm))
+
+
+def level_cells(ground_count: Any, terrain: Any) -> Any:
+    """Cells (bool) on or beside ground without a step in the 3 x 3 cells around.
+
+    ground_count: ground points of each cell; terrain: its heights (int32 mm, `VOID` where unknown).
+    """
+    xp = module_of(terrain)
+    known = terrain != VOID
+    highest = extreme(xp.maximum, xp.where(known, terrain, -VOID), 1)
+    lowest = extreme(xp.minimum, terrain, 1)  # the void is the largest height
+    return known & (around(ground_count > 0, 1) > 0) & (highest.astype(xp.int64) - lowest <= STEP_MM)
+
+
+def _outline(found: Candidates, there: Any, terrain: Any, window: Window, core: Window, ring: Window) -> dict[str, Any]:
+    """How many edges have something lower, or else something higher, beyond; rasters of `ring`, of what lies in the core."""
+    xp = module_of(terrain)
+    assert found.refused is not None
+    inside = np.zeros(ring.shape, bool)
+    inside[core.overlap(ring).inside(ring)] = True
+    edges = inside & ~found.refused[found.numbers] & to_host(around(there, 1)[ring.inside(window)] < 9)
+    rows, columns = (xp.asarray(values) for values in np.nonzero(edges))
+    row, column = rows + (ring.y0 - window.y0), columns + (ring.x0 - window.x0)
+    own = terrain.ravel()[row * window.width + column].astype(xp.int64)
+    lower, higher = (xp.zeros(len(own), dtype=bool) for _ in range(2))
+    for dy in range(-FAR, FAR + 1):
+        for dx in range(-FAR, FAR + 1):
+            y, x = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
+            other = y * window.width + x
+            rise = xp.where(there.ravel()[other], terrain.ravel()[other] - own, 0)
+            lower |= rise <= -LOWER_MM
+            higher |= rise >= HIGHER_MM
+    sums = {}
+    for name, values in (("lower", lower), ("higher", higher & ~lower)):
+        sums[name] = np.zeros(ring.shape, np.int64)
+        sums[name][edges] = to_host(values)
+    return sums
+
+
+def _complete_and_none(
+    found: Candidates, core: Window, ring: Window, options: ObjectOptions, cell_mm: int
+) -> NDArray[np.bool_]:
+    """Per number whether its region ends in the tile and is no roof."""
+    further, totals = found.further(core, ring), found.totals(core.overlap(ring).inside(ring))
+    refused = np.zeros(found.count + 1, bool)
+    for number in np.flatnonzero(~further).tolist():
+        sums = {name: values[number] for name, values in totals.items()}
+        refused[number] = not is_wide_roof(sums["cells"], sums, options, cell_mm)
+    return refused
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Which points have part in a wide roof: rasters of the window, of its cells."""
+
+    cell: Any
+    """The cell of the ring (int32, flat index) in whose region points of the core take part, -1 for none."""
+    least: Any
+    """The height (int64 mm) from which they do ..."""
+    most: Any
+    """... and up to which."""
+
+    @classmethod
+    def of(cls, found: Candidates, there: Any, terrain: Any, window: Window, core: Window, ring: Window) -> Shares | None:
+        """Those of the regions that may be roofs: all in their cells, and what hangs on their edges; None where no region may.
+
+        there: the level cells of the window; terrain: its heights.
+        """
+        assert found.refused is not None
+        hope = ~found.refused[found.numbers]
+        if not hope.any():
+            return None
+        heights, level = to_host(terrain).ravel(), to_host(there).ravel()
+        numbers, hopes = found.numbers.ravel(), hope.ravel()
+        size, offset = window.width * window.height, (ring.y0 - window.y0) * window.width + ring.x0 - window.x0
+        cell, least, most = np.full(size, -1, np.int32), np.full(size, -FURTHEST), np.full(size, FURTHEST)
+        own = np.flatnonzero(hopes)
+        cell[own // ring.width * window.width + own % ring.width + offset] = own
+        edges = np.flatnonzero((around(hope, 1) > 0) & (found.numbers == 0))
+        rows, columns = edges // ring.width, edges % ring.width
+        owner, best, lowest = np.full(len(edges), -1), np.full(len(edges), -FURTHEST), np.full(len(edges), FURTHEST)
+        for dy in range(-FAR, FAR + 1):
+            for dx in range(-FAR, FAR + 1):
+                y, x = rows + dy + ring.y0 - window.y0, columns + dx + ring.x0 - window.x0
+                inside = (y >= 0) & (y < window.height) & (x >= 0) & (x < window.width)
+                other = np.where(inside, y * window.width + x, 0)
+                height = np.where(inside & level[other], heights[other], FURTHEST)
+                np.minimum(lowest, height, out=lowest)
+                if max(abs(dy), abs(dx)) <= 1:
+                    y, x = rows + dy, columns + dx
+                    inside = (y >= 0) & (y < ring.height) & (x >= 0) & (x < ring.width)
+                    beside = np.where(inside, y * ring.width + x, 0)
+                    higher = inside & (numbers[beside] > 0) & (height > best)
+                    owner, best = np.where(higher, beside, owner), np.where(higher, height, best)
+        mine = np.flatnonzero((owner >= 0) & hopes[owner] & (lowest <= best - LOWER_MM))
+        at = rows[mine] * window.width + columns[mine] + offset
+        cell[at], least[at], most[at] = owner[mine], lowest[mine] + ABOVE_MM, best[mine] + PARAPET_MM
+        outside = np.ones(window.shape, bool)
+        outside[core.overlap(window).inside(window)] = False
+        cell[outside.ravel()] = -1
+        xp = module_of(terrain)
+        return cls(xp.asarray(cell), xp.asarray(least), xp.asarray(most))
+
+    def taking(self, cells: Any, z: Any) -> Any:
+        """Which points (indices) take part, from their cells in the window and heights (mm)."""
+        xp = module_of(z)
+        near = xp.flatnonzero(self.cell[cells] >= 0)
+        cells, z = cells[near], z[near]
+        return near[(z >= self.least[cells]) & (z <= self.most[cells])]
+
+
+def is_wide_roof(cells: int, sums: Mapping[str, int], options: ObjectOptions, cell_mm: int) -> bool:
+    """Whether a region is, from its number of cells and what was added up over them."""
+    area = cells * cell_mm * cell_mm
+    if not options.wide_roof_m2 * MM_PER_M**2 <= area <= MOST_M2 * MM_PER_M**2 or not options.wide_roof_m2:
+        return False
+    narrow = cells * cell_mm < BREADTH_MM * (sums["lower"] + sums["higher"])
+    falls_off = sums["lower"] >= DROPS * (sums["lower"] + sums["higher"])
+    return falls_off and not narrow and sums["lower"] ** 2 >= OUTLINE**2 * cells
