@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from twin.twin import Twin
 
 TWIN_FOLDER = ".tilery"
+LISTED = 12
+"""Products of a kind that get a line each."""
 _RECORD_WAIT_S = 20.0
 """How long the explanation of a failure may take to be written after the execution ended."""
 
@@ -239,6 +242,19 @@ def _unexplained(asked: Asked, run_id: str) -> products.Ended:
     return products.Ended(record.model_dump(), failure)
 
 
+def listed(made: list[dict[str, Any]], folder: Path) -> Iterator[str]:
+    """A line for each product; for many of one kind (a thousand pictures), one for all of them."""
+    kinds = list(dict.fromkeys(product["kind"] for product in made))
+    for kind in kinds:
+        same = [product for product in made if product["kind"] == kind]
+        if len(same) > LISTED:
+            below = folder / os.path.commonpath([Path(product["path"]).parent for product in same])
+            total = sum(int(product["bytes"]) for product in same)
+            yield f"{kind:>13}  {len(same):,} files below {below}  {size(total)}"
+            continue
+        yield from (f"{kind:>13}  {folder / product['path']}  {size(int(product['bytes']))}" for product in same)
+
+
 def summary(ended: products.Ended, folder: Path) -> None:
     record = ended.record
     console = err() if record["status"] == "FAILED" else out()
@@ -260,5 +276,5 @@ def summary(ended: products.Ended, folder: Path) -> None:
         console.print(
             f"PARTIAL: {len(record.get('missing', []))} parts are missing; run.json lists them", markup=False, style="yellow"
         )
-    for product in record["products"]:
-        console.print(f"{product['kind']:>12}  {folder / product['path']}  {size(int(product['bytes']))}", markup=False)
+    for line in listed(record["products"], folder):
+        console.print(line, markup=False)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cli import products
+from cli.run import listed
 from tilery.outcomes import BadInput
 from tilery.store.directory import DirectoryStore
 
@@ -101,3 +102,14 @@ def test_a_run_that_goes_on_has_no_record(root: Path) -> None:
     root.mkdir()
 
     assert products.read(DirectoryStore(root), FOLDER) is None
+
+
+def test_many_products_of_a_kind_are_one_line() -> None:
+    made = [
+        {"kind": "pictures", "path": f"pictures/{side}/a{number}.jpg", "bytes": 1000} for side in "ns" for number in range(9)
+    ]
+    lines = list(listed([*made, {"kind": "report", "path": "report.html", "bytes": 5}], Path("out")))
+    assert [line.split() for line in lines] == [
+        ["pictures", "18", "files", "below", "out/pictures", "18.0", "kB"],
+        ["report", "out/report.html", "5", "B"],
+    ]

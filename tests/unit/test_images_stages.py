@@ -93,7 +93,7 @@ def test_every_source_is_a_row_and_folders_stay_apart(store: Store) -> None:
     assert len(made) == 16
     assert made["pictures/south/a__2-2.jpg"].source == "south/a.png"
     assert record.counts["errors"] == 2
-    assert "2 of 6 pictures are errors (1 damaged, 1 not_a_picture)" in record.warnings[0]
+    assert "2 of 6 pictures are errors (1 damaged, 1 not a picture)" in record.warnings[0]
     assert {product.kind for product in record.products} == {"pictures", "index", "contact_sheet", "report"}
 
 

@@ -29,7 +29,7 @@ def publish(publication: Publication[ImagesOptions]) -> Published:
 def _warnings(summary: dict[str, Any]) -> list[str]:
     if not summary["errors"]:
         return []
-    codes = ", ".join(f"{count} {code}" for code, count in sorted(summary["codes"].items()))
+    codes = ", ".join(f"{count} {_words(code)}" for code, count in sorted(summary["codes"].items()))
     return [f"{summary['errors']} of {summary['pictures']} pictures are errors ({codes}); the index says why"]
 
 
@@ -67,7 +67,7 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
         [
             Figure("Pictures", f"{summary['pictures']:,}", f"{len(summary['folders'])} folders"),
             Figure("Made", f"{made:,}", engines),
-            Figure("Errors", f"{summary['errors']:,}", ", ".join(sorted(summary["codes"]))),
+            Figure("Errors", f"{summary['errors']:,}", ", ".join(map(_words, sorted(summary["codes"])))),
             Figure("Results", f"{summary['pieces']:,}", work.options.output),
             Figure("Read", size(sum(source.size for source in work.run.sources))),
         ]
@@ -85,7 +85,8 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
     if summary["failed"]:
         more = summary["errors"] - len(summary["failed"])
         note = f"{more:,} more are in the index." if more else ""
-        report.table("Pictures that failed", ["Source", "Error", "Reason"], summary["failed"], note=note)
+        failed = [[source, _words(code), reason] for source, code, reason in summary["failed"]]
+        report.table("Pictures that failed", ["Source", "Error", "Reason"], failed, note=note)
     report.timings(record["timings"]["stages"], record["timings"]["total_s"])
     report.files("Files", [FileLink(file.path, file.kind, file.bytes) for file in files])
     return report.html()
@@ -93,3 +94,7 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
 
 def _said(parameters: dict[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in parameters.items())
+
+
+def _words(code: str) -> str:
+    return code.replace("_", " ")

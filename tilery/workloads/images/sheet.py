@@ -79,8 +79,8 @@ def _cell(
     if row["status"] == "error":
         draw.line((x + 46, y + 26, x + CELL - 46, y + 66), RED, 3)
         draw.line((x + 46, y + 66, x + CELL - 46, y + 26), RED, 3)
-        for line, text in enumerate(_wrapped(row["reason"], 22)[:3]):
-            draw.text((x + 6, y + 80 + line * 15), _fitting(draw, text, CELL - 12, font), RED, font)
+        for line, text in enumerate(_wrapped(draw, row["reason"], CELL - 12, font, 3)):
+            draw.text((x + 6, y + 80 + line * 15), text, RED, font)
     else:
         page.paste(_mini(work, row["pieces"]), corner)
     count = f" ({row['piece_count']})" if row["piece_count"] > 1 else ""
@@ -138,17 +138,27 @@ def _thumbnail(work: Work[ImagesOptions], piece: dict[str, Any], width: int, hei
 
 
 def _fitting(draw: Any, text: str, width: float, font: Any) -> str:
-    if draw.textlength(text, font) <= width:
-        return text
-    while text and draw.textlength(text + "...", font) > width:
-        text = text[:-1]
-    return text + "..."
+    """The text, or its beginning and its end: names often begin alike."""
+    shown, kept = text, len(text)
+    while kept > 2 and draw.textlength(shown, font) > width:
+        kept -= 1
+        shown = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
+    return shown
 
 
-def _wrapped(text: str, letters: int) -> list[str]:
+def _wrapped(draw: Any, text: str, width: float, font: Any, most: int) -> list[str]:
+    """At most so many lines of words; the last ends in dots if more would follow."""
     lines = [""]
     for word in text.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= letters:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
+        longer = f"{lines[-1]} {word}".strip()
+        if draw.textlength(longer, font) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    lines = [line for line in lines if line]
+    if len(lines) > most:
+        last = lines[most - 1]
+        while " " in last and draw.textlength(f"{last} ...", font) > width:
+            last = last.rpartition(" ")[0]
+        lines[most - 1] = f"{last} ..."
+    return [_fitting(draw, line, width, font) for line in lines[:most]]
