@@ -9,6 +9,7 @@ al. 2019), DETR (Carion et al. 2020).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ Decoder = Callable[[Sequence[Array], int, Decode, NDArray[np.intp], tuple[int, i
 
 def yolox(outputs: Sequence[Array], picture: int, how: Decode, wanted: NDArray[np.intp], size: tuple[int, int]) -> Decoded:
     rows = outputs[0][picture]
-    places, strides = _grid([(size[1] // stride, size[0] // stride) for stride in how.strides], how.strides, 0.0)
+    places, strides = _grid(tuple((size[1] // stride, size[0] // stride) for stride in how.strides), tuple(how.strides), 0.0)
     if len(rows) != len(places):
         raise ValueError(f"the output has {len(rows)} positions, and a picture of {size} has {len(places)} at these strides")
     classes = rows[:, 5:][:, wanted]
@@ -43,7 +44,7 @@ def yolox(outputs: Sequence[Array], picture: int, how: Decode, wanted: NDArray[n
 def nanodet(outputs: Sequence[Array], picture: int, how: Decode, wanted: NDArray[np.intp], size: tuple[int, int]) -> Decoded:
     count = len(how.strides)
     maps, sides = [one[picture] for one in outputs[:count]], [one[picture] for one in outputs[count:]]
-    places, strides = _grid([(one.shape[1], one.shape[2]) for one in maps], how.strides, 0.5)
+    places, strides = _grid(tuple((one.shape[1], one.shape[2]) for one in maps), tuple(how.strides), 0.5)
     scores = np.concatenate([one[wanted].reshape(len(wanted), -1) for one in maps], 1).T
     scores = _sigmoid(scores) if how.logits else scores
     weights = np.arange(how.reach + 1, dtype=np.float32)
@@ -100,7 +101,8 @@ def outputs_of(how: Decode) -> int:
     return OUTPUTS.get(how.kind, 2 * len(how.strides))
 
 
-def _grid(sizes: Sequence[tuple[int, int]], strides: Sequence[int], centre: float) -> tuple[Array, Array]:
+@lru_cache(maxsize=8)
+def _grid(sizes: tuple[tuple[int, int], ...], strides: tuple[int, ...], centre: float) -> tuple[Array, Array]:
     """(positions, 2) x and y in pixels, and the stride of each, for maps of these heights and widths one after the other."""
     places: list[NDArray[Any]] = []
     for (height, width), stride in zip(sizes, strides, strict=True):

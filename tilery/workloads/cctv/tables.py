@@ -71,7 +71,7 @@ def encode_pictures(pictures: list[Packed]) -> bytes:
         "width": pa.array([one.width for one in pictures], pa.int32()),
         "data": pa.array([one.data for one in pictures], pa.binary()),
     }
-    return _encode(columns)
+    return _encode(columns, compression=None)  # they are packed already
 
 
 def decode_pictures(data: bytes) -> list[tuple[int, NDArray[np.uint8]]]:
@@ -95,10 +95,11 @@ def _zstd() -> Any:
     return pa.Codec("zstd", compression_level=1)
 
 
-def _encode(columns: dict[str, Any]) -> bytes:
+def _encode(columns: dict[str, Any], compression: str | None = "zstd") -> bytes:
     table = pa.table(columns)
     sink = io.BytesIO()
-    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)) as writer:
+    options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
+    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table.combine_chunks())
     return sink.getvalue()
 
