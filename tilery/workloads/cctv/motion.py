@@ -90,7 +90,7 @@ def _shadow(seen: Rgb, usual: Rgb) -> NDArray[np.bool_]:
 def _summed(some: Sequence[Channel], others: Sequence[Channel]) -> Channel:
     """Of each pixel the products of its channels, added up."""
     red, green, blue = (one * other for one, other in zip(some, others, strict=True))
-    return red + green + blue
+    return np.asarray(red + green + blue, np.float32)
 
 
 def shares(mask: Mask, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
