@@ -1,6 +1,7 @@
 """One COPC file of all files: every point once, where readers look for it, whatever the files were like."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.las_files import las_of, laz_of, stored
 from tests.unit.town import SIDE_M, SOUTH_M, WEST_M, Ended, run, town
 from tilery.outcomes import BadInput
+from tilery.run import Source
+from tilery.store.directory import DirectoryStore
+from tilery.store.disk import DiskFull
 from tilery.workloads.pointcloud import copc_file, octree, unifying
 from tilery.workloads.pointcloud.las_header import LasFile, read_las
 from tilery.workloads.pointcloud.octree import Cube
 from tilery.workloads.pointcloud.points import record_dtype
+from tilery.workloads.pointcloud.stitch import ShardOutput
 
 
 def old(data: bytes) -> bytes:
@@ -160,12 +166,82 @@ def test_a_stray_point_far_away_makes_no_part_too_large() -> None:
 
 
 def las_file(tmp_path: Path) -> LasFile:
-    from tilery.run import Source
-    from tilery.store.directory import DirectoryStore
+    return read_las(*stored(tmp_path, FILES["a.laz"]))
 
-    store = DirectoryStore(tmp_path)
-    store.put("drop/a.laz", town())
-    return read_las(store, Source(name="a.laz", key="drop/a.laz", size=len(town()), version=""))
+
+def merged_here(tmp_path: Path, *files: bytes) -> Path:
+    """The COPC file of files as they are."""
+    store, sources, las, outputs = DirectoryStore(tmp_path), list[Source](), list[LasFile](), {}
+    for number, data in enumerate(files):
+        _, source = stored(tmp_path, data, f"{number}.laz")
+        file = read_las(store, source)
+        body = f"work/acme/{number}"
+        store.put(body, store.get_range(source.key, file.chunks[0].start, file.chunks[-1].stop))
+        chunks = tuple((chunk.points, chunk.stop - chunk.start) for chunk in file.chunks)
+        outputs[number] = [ShardOutput(body, sum(size for _, size in chunks), chunks)]
+        sources.append(source)
+        las.append(file)
+    path = tmp_path / "made.copc.laz"
+    extended = copc_file.extended_of(store, sources, las)
+    copc_file.write(path, las, copc_file.batches_of(store, las, outputs), None, tmp_path / "parts", extended)
+    return path
+
+
+def plain(count: int = 5, at: float = 0.0, extra: Sequence[laspy.ExtraBytesParams] = ()) -> bytes:
+    header = laspy.LasHeader(point_format=6, version="1.4")
+    header.scales, header.offsets = np.full(3, 0.01), np.zeros(3)
+    for one in extra:
+        header.add_extra_dim(one)
+    las = laspy.LasData(header)
+    las.x = las.y = las.z = np.arange(count) + at
+    for one in extra:
+        las[one.name] = np.arange(count)
+    out = io.BytesIO()
+    las.write(out, do_compress=True)
+    return out.getvalue()
+
+
+def test_a_chunk_without_points_takes_no_others_with_it(tmp_path: Path) -> None:
+    data = laz_of(las_of(6), [700, 1_000], empty_end=True)
+    with laspy.CopcReader.open(merged_here(tmp_path, data)) as reader:
+        assert len(reader.query()) == 1_700
+
+
+def test_what_files_say_beside_their_points_is_kept_once(tmp_path: Path) -> None:
+    one, other = (laz_of(las_of(6, evlr=said)) for said in (b"later", b"other"))
+    path = merged_here(tmp_path, one, one, other)
+    with laspy.open(path) as file:
+        (vlr,) = [vlr for vlr in file.header.vlrs if vlr.user_id == "someone"]
+        assert (vlr.record_id, vlr.description, vlr.record_data) == (77, "kept as it is", bytes(range(50)))
+        file.read()
+        assert [evlr.record_data for evlr in file.evlrs if evlr.user_id == "someone"] == [b"later", b"other"]
+
+
+def test_a_point_without_an_extra_dimension_has_its_nodata(tmp_path: Path) -> None:
+    depth = laspy.ExtraBytesParams("depth", "int16", no_data=np.array([-999]))
+    scaled = laspy.ExtraBytesParams("scaled", "int32", scales=np.array([0.1]), offsets=np.array([5.0]))
+    las = laspy.read(merged_here(tmp_path, plain(extra=[depth]), plain(at=10, extra=[scaled, depth]), plain(at=20)))
+    assert las.depth.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, *[-999] * 5]
+    assert np.asarray(las.scaled).tolist() == [5.0] * 5 + [0.0, 1.0, 2.0, 3.0, 4.0] + [5.0] * 5
+
+
+def test_dimensions_of_one_name_and_two_scales_are_refused(tmp_path: Path) -> None:
+    one, other = (laspy.ExtraBytesParams("h", "i4", scales=np.array([scale]), offsets=np.zeros(1)) for scale in (0.1, 0.01))
+    with pytest.raises(BadInput, match=r"1\.laz has an extra dimension 'h' of another type or scale"):
+        merged_here(tmp_path, plain(extra=[one]), plain(extra=[other]))
+
+
+def test_points_that_pile_up_beyond_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copc_file, "MOST_AT_ONCE", 1_000)
+    with pytest.raises(BadInput, match="lie in one place, too many"):
+        merged_here(tmp_path, laz_of(las_of(6)))
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copc_file, "ROOM", 2**60)
+    with pytest.raises(DiskFull, match="MiB of disk while it is made"):
+        merged_here(tmp_path, plain())
+    assert not (tmp_path / "parts").exists()
 
 
 @pytest.mark.parametrize(
