@@ -237,7 +237,7 @@ def test_other_grids_are_refused_or_reprojected_as_asked(runs: TrendRuns, tmp_pa
         transform=from_origin(14.999, 45.155, 1e-4, 1e-4),
         crs="EPSG:4326",
     )
-    with pytest.raises(BadInput, match="its CRS is EPSG:4326, not EPSG:32633"):
+    with pytest.raises(BadInput, match=r"its CRS is EPSG:4326 \(WGS 84\), not EPSG:32633 \(WGS 84 / UTM zone 33N\)"):
         runs.run([*files, wgs])
     warped = runs.run([*files, wgs], grid="first", window=0).bands()
     assert np.array_equal(warped["n"], (STACK[:5, :20, :30] != 0).sum(0) + 1)

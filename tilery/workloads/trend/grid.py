@@ -79,7 +79,7 @@ def same(grid: Grid, other: Grid) -> bool:
 def difference(grid: Grid, other: Grid) -> str:
     """How `other` differs, for a sentence."""
     if not _same_crs(grid.crs, other.crs):
-        return f"its CRS is {_name(other.crs)}, not {_name(grid.crs)}"
+        return f"its CRS is {crs_name(other.crs)}, not {crs_name(grid.crs)}"
     if (grid.width, grid.height) != (other.width, other.height):
         return f"it has {other.width} x {other.height} pixels, not {grid.width} x {grid.height}"
     return "its pixels lie elsewhere: " + ", ".join(f"{value:g}" for value in other.transform)
@@ -125,8 +125,12 @@ def _same_crs(a: str, b: str) -> bool:
     return bool(a and b) and CRS.from_wkt(a) == CRS.from_wkt(b)
 
 
-def _name(crs: str) -> str:
+def crs_name(crs: str) -> str:
+    """A CRS in a few words: its EPSG code and name, else its name, else its parameters."""
     if not crs:
         return "missing"
     known = CRS.from_wkt(crs)
-    return str(known.to_string() if known.to_epsg() else crs[: crs.find(",")] if "," in crs else crs)[:80]
+    _, name, *_ = [*crs.split('"'), "unnamed"]
+    if known.to_epsg():
+        return f"EPSG:{known.to_epsg()} ({name})"
+    return (str(known.to_proj4()) if name == "unnamed" else name)[:120]

@@ -13,6 +13,7 @@ from tilery.run import Source
 from tilery.store.port import Span
 from tilery.workload import Publication, Published
 from tilery.workloads.trend import expression, pictures, rasters, stac
+from tilery.workloads.trend.grid import crs_name
 from tilery.workloads.trend.mosaic import NAME, UNITS
 from tilery.workloads.trend.options import TrendOptions
 from tilery.workloads.trend.scenes import Series
@@ -139,7 +140,7 @@ def _facts(series: Series, options: TrendOptions) -> dict[str, object]:
     asked = options.model_dump(mode="json", exclude_defaults=True)
     return {
         "Grid": f"{area.width:,} x {area.height:,} pixels of {abs(area.transform[0]):g}",
-        "CRS": (area.crs[:120] + " ...") if len(area.crs) > 120 else area.crs or "none",
+        "CRS": crs_name(area.crs),
         "Sums": f"of stored {series.whole} values" if series.whole else "of values as 48-bit integers",
         **{f"option {name}": json.dumps(value) for name, value in sorted(asked.items())},
     }
