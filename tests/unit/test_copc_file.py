@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from tests.unit.las_files import las_of, laz_of, stored
 from tests.unit.town import SIDE_M, SOUTH_M, WEST_M, Ended, run, town
-from tilery.outcomes import BadInput
+from tilery.outcomes import BadInput, Transient
 from tilery.run import Source
 from tilery.store.directory import DirectoryStore
 from tilery.store.disk import DiskFull
-from tilery.workloads.pointcloud import copc_file, octree, unifying
+from tilery.workloads.pointcloud import copc_file, laz, octree, unifying
 from tilery.workloads.pointcloud.las_header import LasFile, read_las
 from tilery.workloads.pointcloud.octree import Cube
 from tilery.workloads.pointcloud.points import record_dtype
@@ -234,6 +234,20 @@ def test_dimensions_of_one_name_and_two_scales_are_refused(tmp_path: Path) -> No
 def test_points_that_pile_up_beyond_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copc_file, "MOST_AT_ONCE", 1_000)
     with pytest.raises(BadInput, match="lie in one place, too many"):
+        merged_here(tmp_path, laz_of(las_of(6)))
+
+
+@pytest.mark.parametrize("at", [3, 40, 2_000])
+def test_points_that_do_not_read_back_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    def damaged(*given: Any) -> tuple[bytes, list[tuple[int, int]]]:
+        data, sizes = laz_encode(*given)
+        broken = bytearray(data)
+        broken[at] ^= 0x55
+        return bytes(broken), sizes
+
+    laz_encode = laz.encode
+    monkeypatch.setattr(laz, "encode", damaged)
+    with pytest.raises(Transient, match="do not read back"):
         merged_here(tmp_path, laz_of(las_of(6)))
 
 

@@ -20,7 +20,7 @@ import lazrs
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.outcomes import BadInput
+from tilery.outcomes import BadInput, Transient
 from tilery.run import Source
 from tilery.store.disk import DiskFull
 from tilery.store.port import Store
@@ -229,12 +229,14 @@ class _Coding:
         return sum(count for *_, count in self.nodes)
 
     def add(self, nodes: Sequence[tuple[Node, list[Records]]]) -> None:
-        """Code the points of each node as a chunk."""
+        """Code the points of each node as a chunk, and read it back. Raises `Transient` where it is not what was coded."""
         if not nodes:
             return
         records = np.concatenate([piece for _, pieces in nodes for piece in pieces])
         counts = [sum(map(len, pieces)) for _, pieces in nodes]
-        data, sizes = laz.encode(records.view(np.uint8).reshape(-1), counts, self.laszip)
+        raw = records.view(np.uint8).reshape(-1)
+        data, sizes = laz.encode(raw, counts, self.laszip)
+        self._check(data, sizes, raw)
         at = self.out.tell()
         for (node, _), (count, size) in zip(nodes, sizes, strict=True):
             self.nodes.append((key_of(node), at, size, count))
@@ -244,6 +246,14 @@ class _Coding:
         for axis, name in enumerate(("X", "Y", "Z", "gps_time")):
             self.low[axis] = np.fmin(self.low[axis], np.fmin.reduce(records[name]))
             self.high[axis] = np.fmax(self.high[axis], np.fmax.reduce(records[name]))
+
+    def _check(self, data: bytes, sizes: list[tuple[int, int]], raw: NDArray[np.uint8]) -> None:
+        said = "points of the COPC file do not read back as they were coded; nothing of it was published, redrive the run"
+        try:
+            if not np.array_equal(laz.decode(data, sizes, self.laszip), raw):
+                raise Transient(said)
+        except laz.Corrupt as why:
+            raise Transient(said) from why
 
     def close(self, cube: Cube) -> None:
         """Chunk table, hierarchy, and the header that points at them."""

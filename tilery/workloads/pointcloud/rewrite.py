@@ -156,10 +156,9 @@ def _check(upgrade: Upgrade, records: NDArray[np.uint8], new: NDArray[np.uint8],
     if not upgrade.is_one:
         read_back.check_records(upgrade.old, records, new, labels)
         return
-    expected = upgraded(upgrade.old, upgrade.new, records.view(record_dtype(upgrade.old))).view(np.uint8)
-    read_back.check_records(upgrade.new, expected, new, labels)
-    back = downgraded(upgrade.old, new.view(record_dtype(upgrade.new))).view(np.uint8)
-    read_back.check_records(upgrade.old, records, back, labels & np.uint8(0b1_1111))
+    old, raised = records.view(record_dtype(upgrade.old)), new.view(record_dtype(upgrade.new))
+    read_back.check_records(upgrade.new, upgraded(upgrade.old, upgrade.new, old).view(np.uint8), new, labels)
+    read_back.check_records(upgrade.old, records, downgraded(upgrade.old, raised).view(np.uint8), labels & np.uint8(0b1_1111))
 
 
 def splice_chunks(

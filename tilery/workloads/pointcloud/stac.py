@@ -18,6 +18,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
 from tilery.run import Product
+from tilery.workloads.pointcloud import copc
 from tilery.workloads.pointcloud.las_header import LasFile
 from tilery.workloads.pointcloud.rasters import Sheet
 
@@ -114,7 +115,8 @@ def item(collection_id: str, described: Described, crs_wkt: str | None, received
         **projection(crs_wkt),
         "proj:bbox": [*file.mins, *file.maxs],
     }
-    assets = {"data": {**_asset(product, "../../"), "roles": ["data"]}}
+    asset = _asset(product, "../../") | ({"type": COPC} if file.vlr(copc.USER_ID, copc.INFO) else {})
+    assets = {"data": {**asset, "roles": ["data"]}}
     return _item(file.name.replace("/", "--"), collection_id, properties, world, assets, [POINTCLOUD, PROJECTION])
 
 

@@ -19,9 +19,8 @@ from tilery.store.port import Segment, Span, Store
 from tilery.workloads.pointcloud import copc, laz
 from tilery.workloads.pointcloud.las_header import LasFile
 from tilery.workloads.pointcloud.rewrite import ChunkSize
+from tilery.workloads.pointcloud.upgrading import WAVEFORMS_AT
 
-WAVEFORMS_AT = 227
-"""Offset in the header of "start of waveform data packet record" (LAS 1.3 and later)."""
 EVLRS_AT = 235
 """Offset in the header of "start of first extended variable length record" (LAS 1.4)."""
 

@@ -32,6 +32,8 @@ SCAN_ANGLE = 0.006
 ENCODED = {0: 0, 1: 0, 2: 0b1, 3: 0b1111, 4: 0b1_1111}
 """Bits of the global encoding that mean something, by minor version; the others may hold anything."""
 VLR_HEAD = 54
+WAVEFORMS_AT = 227
+"""Offset in the header of "start of waveform data packet record" (LAS 1.3 and later)."""
 _CHUNK_SIZE_AT = 12
 """Offset of the points a chunk in the laszip record."""
 _OTHERWISE = frozenset({"bit_fields", "classification", "classification_flags", "scan_angle"})
@@ -152,7 +154,8 @@ def with_head(store: Store, source: Source, file: LasFile, new: LasFile, returns
     head += struct.pack("<HII", size, size + len(behind), len(vlrs))
     head += struct.pack("<BH24x", new.point_format | old[104] & 0xC0, new.point_size) + old[131:227]
     evlrs_at = file.evlrs[0].start if file.evlrs else 0
-    head += struct.pack("<QQIQ15Q", file.waveforms_at, evlrs_at, len(file.evlrs), file.count, *returns[1:].tolist())
+    head += old[WAVEFORMS_AT : WAVEFORMS_AT + 8] if file.version >= (1, 3) else bytes(8)
+    head += struct.pack("<QIQ15Q", evlrs_at, len(file.evlrs), file.count, *returns[1:].tolist())
     head += more + behind
     return replace(new, header_size=size, offset_to_points=len(head), head=head)
 

@@ -24,8 +24,8 @@ from tilery.workloads.pointcloud.crs import USER_ID, WKT, WKT_IS_MEANT
 from tilery.workloads.pointcloud.las_header import HEADER_SIZES, LasFile, read_las
 from tilery.workloads.pointcloud.points import Records, iter_records, record_dtype
 from tilery.workloads.pointcloud.shards import shards_of
-from tilery.workloads.pointcloud.stitch import EVLRS_AT, WAVEFORMS_AT
-from tilery.workloads.pointcloud.upgrading import VLR_HEAD, downgraded, encoding_of, is_upgrade, upgraded
+from tilery.workloads.pointcloud.stitch import EVLRS_AT
+from tilery.workloads.pointcloud.upgrading import VLR_HEAD, WAVEFORMS_AT, downgraded, encoding_of, is_upgrade, upgraded
 
 COPY_BYTES = 8 << 20
 END_BYTES = 1 << 20
