@@ -323,7 +323,7 @@ def windows_of(runs: TrendRuns) -> dict[str, str]:
 REFUSED = {
     "no_date.tif": "no_date.tif has no date in a STAC item, its tags or its name",
     "cut_2015-03-01.tif": "cut_2015-03-01.tif cannot be read",
-    "text_2015-03-01.tif": "text_2015-03-01.tif cannot be read",
+    "text_2015-03-01.tif": "text_2015-03-01.tif cannot be read: not recognized as being in a supported file format",
     "vrt_2015-03-01.tif": "vrt_2015-03-01.tif cannot be read",
     "odd_2015-03-01.tif": "odd_2015-03-01.tif holds complex64 values",
     "bad.json": "bad.json is no STAC item",

@@ -31,7 +31,7 @@ ZARR = ".zarr.zip"
 """A Zarr store (version 2) in one zip file."""
 LARGEST_MEMBER = 1 << 30
 """Bytes of one unpacked chunk of a Zarr store: it is decoded whole."""
-OUR_NAMES = re.compile(r"^(/vsi\S*/)?\d+\.\w+[:,] ?")
+OUR_NAMES = re.compile(r"^'?(/vsi\S*/)?\d+\.\w+[:,']? ?")
 """What a file is called while GDAL reads it, at the start of what GDAL says."""
 HEAD = 1 << 16
 """Bytes at the start of a file that are read at once: headers and most tile indexes."""
@@ -203,4 +203,4 @@ def _reason(error: Exception) -> str:
     while first.__cause__:
         first = first.__cause__
     text = str(first).strip().splitlines()
-    return OUR_NAMES.sub("", text[0])[:200] if text else type(first).__name__
+    return OUR_NAMES.sub("", text[0]).rstrip(".")[:200] if text else type(first).__name__
