@@ -1,6 +1,6 @@
 """What the process verb costs beside pure decoding, at SD, 1080p and 4K: frames a second and per CPU-second, and peak memory.
 
-python -m benchmarks.cctv.speed [--videos sd,1080p,4k,wall1080p,wall4k] [--seconds 20] [--hz 6] [--detector auto]
+python -m benchmarks.cctv.speed [--videos sd,1080p,4k,wall1080p,wall4k] [--seconds 20] [--hz 5] [--detector auto]
 python -m benchmarks.cctv.speed --hour
 
 `sd`, `1080p` and `4k` are PETS (people who walk, seen by a fixed camera), scaled, crossfaded to 30 frames a second, with the
@@ -175,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--videos", default="sd,1080p,4k,wall1080p,wall4k")
     parser.add_argument("--seconds", type=int, default=20)
-    parser.add_argument("--hz", type=float, default=6.0)
+    parser.add_argument("--hz", type=float, default=5.0)
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "tilery-cctv-speed")
     parser.add_argument("--hour", action="store_true")

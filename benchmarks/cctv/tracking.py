@@ -1,6 +1,6 @@
 """How good tracks and counts are: MOTA, IDF1 and HOTA of people on PETS, F1 of vehicles on highway, and what crosses lines.
 
-python -m benchmarks.cctv.tracking [--detectors auto,nanodet,centernet] [--hz 6] [--keep FOLDER] [--draw FOLDER]
+python -m benchmarks.cctv.tracking [--detectors auto,nanodet,centernet] [--hz 5] [--keep FOLDER] [--draw FOLDER]
 
 Detections are made by the process verb at the default rate (or read from FOLDER, if kept there). Truth has every frame, so
 what is between two looks counts too. Peers (trackers.py) get the same detections. MOTA and IDF1 are motmetrics'.
@@ -267,7 +267,7 @@ def _drawn(picture: NDArray[np.uint8], tracks: Tracks, number: int, lines: dict[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--detectors", default="auto,nanodet,centernet")
-    parser.add_argument("--hz", type=float, default=6.0)
+    parser.add_argument("--hz", type=float, default=5.0)
     parser.add_argument("--keep", type=Path, help="a folder where detections are kept")
     parser.add_argument("--draw", type=Path, help="a folder for some frames with tracks drawn")
     given = parser.parse_args()

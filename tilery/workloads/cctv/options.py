@@ -17,7 +17,7 @@ Line = tuple[Point, Point]
 Polygon = Annotated[list[Point], Field(min_length=3, max_length=200)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,40}$")]
 
-DETECTORS = ("auto", "nanodet", "centernet", "motion")
+DETECTORS = ("auto", "nanodet", "nanodet8", "centernet", "motion")
 ROAD_USERS = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
 
 
@@ -57,12 +57,12 @@ class CctvOptions(Options):
     detector: str = Field(
         "auto",
         max_length=200,
-        description="auto, nanodet, centernet, motion, or a file NAME.json that describes your ONNX model.",
+        description="auto, nanodet, nanodet8, centernet, motion, or a file NAME.json that describes your ONNX model.",
     )
     classes: list[str] = Field(default_factory=lambda: list(ROAD_USERS), description="What is looked for, by COCO name.")
     score: float = Field(0.0, ge=0, lt=1, description="Least score of a confident detection; 0 takes the detector's own.")
     detect_hz: float = Field(
-        6.0, gt=0, le=120, description="Frames a second that are looked at; the tracker bridges the others."
+        5.0, gt=0, le=120, description="Frames a second that are looked at; the tracker bridges the others."
     )
     slices: Literal["auto", "off", "on"] = Field("auto", description="Detect large frames in slices at native scale.")
     still: bool = Field(True, description="Skip frames in which nothing changed since the last one looked at.")

@@ -127,7 +127,9 @@ class _Builder:
     transposed: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
     """Tensor -> what it is a transposition of, and how."""
     padded: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
-    """Tensor -> what it is with zeros around, and how many: before each axis, then behind."""
+    """Tensor -> what it is with a margin around, and how wide: before each axis, then behind."""
+    margin: dict[str, float] = field(default_factory=dict)
+    """Tensor with a margin -> the value of that."""
     plain: dict[str, onnx.NodeProto] = field(default_factory=dict)
     """Output of a convolution without a bias -> the convolution."""
 
@@ -163,9 +165,9 @@ class _Builder:
             self.transpose(inputs[0], tuple(int(axis) for axis in self.constants[inputs[1]]), name)
         elif op in ("Pad", "PadV2"):
             pads = self.constants[inputs[1]]
-            if op == "Pad":
-                self.padded[name] = inputs[0], [int(side) for side in pads.T.reshape(-1)]
-            fill = [self.number(float(self.constants[one])) for one in inputs[2:]]
+            self.padded[name] = inputs[0], [int(side) for side in pads.T.reshape(-1)]
+            self.margin[name] = float(self.constants[inputs[2]].item()) if inputs[2:] else 0.0
+            fill = [self.number(self.margin[name])] if inputs[2:] else []
             self.emit("Pad", [inputs[0], self.constant(pads.T.astype(np.int64).reshape(-1)), *fill], [name])
         elif op == "SplitV":
             sizes = self.constants[inputs[1]].astype(np.int64)
@@ -195,11 +197,7 @@ class _Builder:
         bias = [self.constant(self.constants[inputs[2]])] if "BiasAdd" in fused else []
         name = f"{node['name']}/first"
         given = self.transpose(inputs[0], TO_CHANNELS_FIRST)
-        padding: dict[str, Any] = {"auto_pad": _padding(node)}
-        if padding["auto_pad"] == "VALID" and given in self.padded:
-            inner, zeros = self.padded[given]
-            if zeros[:2] == zeros[4:6] == [0, 0]:
-                given, padding = inner, {"pads": [*zeros[2:4], *zeros[6:]]}
+        given, padding = self.around(node, given, 0.0)
         self.emit(
             "Conv",
             [given, self.constant(turned), *bias],
@@ -231,8 +229,17 @@ class _Builder:
     def max_pool(self, node: Mapping[str, Any], given: str) -> None:
         name = f"{node['name']}/first"
         sizes = {"kernel_shape": _attribute(node, "ksize")[1:3], "strides": _attribute(node, "strides")[1:3]}
-        self.emit("MaxPool", [self.transpose(given, TO_CHANNELS_FIRST)], [name], auto_pad=_padding(node), **sizes)
+        inner, padding = self.around(node, self.transpose(given, TO_CHANNELS_FIRST), -math.inf)
+        self.emit("MaxPool", [inner], [name], **padding, **sizes)
         self.transpose(name, TO_CHANNELS_LAST, node["name"])
+
+    def around(self, node: Mapping[str, Any], given: str, value: float) -> tuple[str, dict[str, Any]]:
+        """What a window slides over, and how it does at the edges: a margin of this value becomes a part of the operation."""
+        if _padding(node) == "VALID" and self.margin.get(given) == value:
+            inner, wide = self.padded[given]
+            if wide[:2] == wide[4:6] == [0, 0]:
+                return inner, {"pads": [*wide[2:4], *wide[6:]]}
+        return given, {"auto_pad": _padding(node)}
 
     def resize(self, node: Mapping[str, Any], inputs: list[str]) -> None:
         """To the sizes of the frozen graph; `_free_sizes` makes factors of them."""
