@@ -33,6 +33,11 @@ class Candidates:
     """Regions: numbers go from 1 to this."""
     sums: dict[str, NDArray[Any]] = field(default_factory=dict)
     """What is added up over the cells of a region, beside their number."""
+    places: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Cells that are counted by this name, and of which the places (`NAME_x`, `_y`, in cells from the origin of the coordinate
+    system), their squares and their product (`_xx`, `_yy`, `_xy`) are added up."""
+    corner: tuple[int, int] = (0, 0)
+    """The place of the window's first cell."""
     value: NDArray[np.int64] | None = None
     """A value of each cell that must not vary too much in a region; its sums and squares are added up as well."""
     lowest: NDArray[np.int32] | None = None
@@ -57,7 +62,7 @@ class Candidates:
         np.maximum.at(highest, of, there)
         refused = highest.astype(np.int64) - lowest > widest
         refused[0] = True
-        return cls(kind, numbers, count, {}, values, lowest, highest, widest, refused)
+        return cls(kind, numbers, count, value=values, lowest=lowest, highest=highest, widest=widest, refused=refused)
 
     def further(self, core: Window, ring: Window) -> NDArray[np.bool_]:
         """Per number whether its region may go on beyond the core, or is none; in the window `ring`, a cell more than that."""
@@ -81,6 +86,8 @@ class Candidates:
             return [int(one) for one in np.bincount(own, weights=weights, minlength=size).tolist()]
 
         found = {name: total(raster[part].ravel()[there]) for name, raster in self.sums.items()}
+        for name, mask in self.places.items():
+            found |= self._places(name, mask, part)
         found["cells"] = np.bincount(numbers, minlength=size).tolist()
         if self.value is None or self.lowest is None:
             return found
@@ -89,3 +96,27 @@ class Candidates:
         rows = zip(total(above), total(above * above), cells, self.lowest.tolist(), strict=True)
         both = [(plain + n * least, square + 2 * least * plain + n * least * least) for plain, square, n, least in rows]
         return {**found, "values": [one[0] for one in both], "squares": [one[1] for one in both]}
+
+    def _places(self, name: str, mask: NDArray[np.bool_], part: tuple[slice, slice]) -> dict[str, list[int]]:
+        """The sums of the places of some cells in a part of the window, of each number."""
+        rows, columns = np.nonzero(mask[part] & (self.numbers[part] > 0))
+        own = self.numbers[part][rows, columns]
+        x0, y0 = self.corner[0] + (part[1].start or 0), self.corner[1] + (part[0].start or 0)
+
+        def total(weights: Any = None) -> list[int]:
+            return [int(one) for one in np.bincount(own, weights=weights, minlength=self.count + 1).tolist()]
+
+        # Places in the part are small, their sums exact; whole numbers of Python move them to where the part lies.
+        sums = zip(*(total(one) for one in (None, columns, rows, columns**2, rows**2, columns * rows)), strict=True)
+        moved = [
+            (
+                n,
+                x + n * x0,
+                y + n * y0,
+                xx + 2 * x0 * x + n * x0 * x0,
+                yy + 2 * y0 * y + n * y0 * y0,
+                xy + x0 * y + y0 * x + n * x0 * y0,
+            )
+            for n, x, y, xx, yy, xy in sums
+        ]
+        return {f"{name}{of}": [row[at] for row in moved] for at, of in enumerate(("", "_x", "_y", "_xx", "_yy", "_xy"))}

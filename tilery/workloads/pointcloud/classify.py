@@ -16,7 +16,7 @@ from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_from_id, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
-from tilery.workloads.pointcloud.ground import GROUND, Lowest, ground_of
+from tilery.workloads.pointcloud.ground import GROUND, ground_of
 from tilery.workloads.pointcloud.learned import shipped
 from tilery.workloads.pointcloud.objects import REACH, Found, classify_objects
 from tilery.workloads.pointcloud.options import PointCloudOptions
@@ -78,26 +78,16 @@ def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
 
 
 def classify(
-    points: Fragment,
-    tile: TileIndex,
-    frame: Frame,
-    options: PointCloudOptions,
-    device: str,
-    *,
-    told: bool,
-    lowest_points: Lowest | None = None,
+    points: Fragment, tile: TileIndex, frame: Frame, options: PointCloudOptions, device: str, *, told: bool
 ) -> Labelled:
     """The class of every point that the tile owns. The device does not change a label.
 
-    `told`: whether pulses of the drop have several returns. `lowest_points` of the tile and `frame.halo` cells around it, where
-    they are known: then only points within `REACH` cells of the tile are needed.
+    `told`: whether pulses of the drop have several returns.
     """
     xp = array_module(device)
     x, y, z, returns = (xp.asarray(column) for column in (points.x, points.y, points.z, points.returns))
     core = frame.grid.window(tile)
-    if lowest_points is not None:
-        lowest_points = replace(lowest_points, heights=xp.asarray(lowest_points.heights))
-    ground = ground_of(x, y, z, core.grow(REACH), options.ground, lowest_points)
+    ground = ground_of(x, y, z, core.grow(REACH), options.ground)
     source = xp.asarray(points.source) if options.evidence else None
     forest = shipped() if options.learned else None
     found = classify_objects(x, y, z, returns, ground, core, frame.grid.cell_mm, options.objects, told, source, forest)
@@ -105,20 +95,20 @@ def classify(
     mine = regions.of_tile(found, points.source, tile_id(tile), core)
     complete, rest = regions.settled(mine.regions.values(), frame.grid, last=False)
     done = regions.decided(complete, options.objects, frame.grid.cell_mm)
-    said = done.refused.get(tile_id(tile), [])
+    said, won = done.refused.get(tile_id(tile), []), done.won.get(tile_id(tile), [])
     labels, otherwise, numbers = to_host(found.labels), to_host(found.otherwise), mine.numbers
     at = np.flatnonzero(numbers)
     own, other, number = labels[at], otherwise[at], numbers[at]
-    first = deciding.final(own, other, number, [one for one in said if one > 0])
+    first = deciding.final(own, other, number, said)
     labels, counted, waiting = labels.copy(), labels.copy(), np.zeros_like(numbers)
-    labels[at] = deciding.final(first, other, number, [one for one in said if one < 0])
+    labels[at] = deciding.final(first, other, number, won)
     unsure, claimed = (
         np.isin(number, [one for region in rest for _, one in numbers_of(region)])
         for numbers_of in (attrgetter("members"), attrgetter("claims"))
     )
     counted[at] = np.where(unsure, 0, first)
     waiting[at] = np.where(unsure | claimed, number, 0)
-    return Labelled(labels, otherwise, waiting, rest, done.refused, counted, done.claimed)
+    return Labelled(labels, otherwise, waiting, rest, regions.joined([done.refused, done.won]), counted, done.claimed)
 
 
 def kept(found: Found, source: NDArray[np.uint8], classes: list[int]) -> Found:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.bridges import REACH as BRIDGE_REACH
+from tilery.workloads.pointcloud.bridges import with_landings
 from tilery.workloads.pointcloud.candidates import CLASS, HOUSE, WATER, Candidates
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
@@ -30,7 +32,8 @@ LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE =
 
 FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 2
 ROUNDS = 2
-REACH = max(FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL + POINTS, WATER_REACH + 1, WIDE_REACH + 1)
+ROOFS = FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL
+REACH = max(ROOFS + POINTS, ROOFS + 1 + 1, BRIDGE_REACH, WATER_REACH + 1, WIDE_REACH + 1)
 """Cells that an object looks around itself, step by step: the squares of the planes, the cleaning of seeds, the loose cells
 beside them, the growth over carried-on surface, the filling of holes, and how far from its own cell a point looks for roofs."""
 RING = 1
@@ -197,6 +200,8 @@ def classify_objects(
     region[place] = xp.where(of >= 0, row * ring.width + column + len(candidates) * ring.width * ring.height, -1)
     houses = Candidates.of(HOUSE, roofs.there[ring.inside(window)])
     houses.sums["inner"] = (around(houses.numbers > 0, 1) == 9).astype(np.int64)
+    if options.bridge_m2:
+        houses = with_landings(houses, roofs.height, terrain, ground_count, window, core, ring, cell_mm, options)
     candidates.append(houses)
     if options.wide_roof_m2:
         level = level_cells(ground_count, terrain)

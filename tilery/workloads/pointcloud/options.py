@@ -90,6 +90,7 @@ class ObjectOptions(BaseModel):
         ge=0,
         description="Area (m2) of the smallest roof so wide that it passes for ground; 0 looks for none.",
     )
+    bridge_m2: float = Field(60.0, ge=0, description="Area (m2) of the smallest bridge (class 17); 0 looks for none.")
     water_m2: float = Field(400.0, ge=0, description="Area (m2) of the smallest water (class 9); 0 looks for none.")
     water_rough_m: float = Field(0.075, gt=0, le=1, description="Root mean square (m) by which water may be off its level.")
 

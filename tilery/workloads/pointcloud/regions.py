@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tilery.workload import Item, Work
 from tilery.workloads.pointcloud import deciding, statistics
 from tilery.workloads.pointcloud.array_module import to_host
+from tilery.workloads.pointcloud.bridges import BRIDGE, is_bridge
 from tilery.workloads.pointcloud.candidates import CLASS, HOUSE, WATER, WIDE, Candidates
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileGrid, Window
@@ -63,10 +64,13 @@ class Region:
         """Whether it is refused, whatever else belongs to it."""
         return bool(self.span) and self.span[1] - self.span[0] > self.span[2]
 
-    def accepted(self, options: ObjectOptions, cell_mm: int) -> bool:
-        """Whether it is what it might be."""
-        if self.hopeless:
-            return False
+    def outcome(self, options: ObjectOptions, cell_mm: int) -> int:
+        """The class of its points; 0 if it is not what it might be."""
+        if self.kind == HOUSE and is_bridge(self.sums, options, cell_mm):
+            return BRIDGE
+        return CLASS[self.kind] if not self.hopeless and self._accepted(options, cell_mm) else 0
+
+    def _accepted(self, options: ObjectOptions, cell_mm: int) -> bool:
         if self.kind == WATER:
             return is_water(self.cells, self.sums, options, cell_mm)
         if self.kind == WIDE:
@@ -268,6 +272,9 @@ class Decided:
     """What became of complete regions."""
 
     refused: Refused
+    """Of the points that they count as their own."""
+    won: Refused
+    """Of those that they won."""
     statistics: dict[str, Any]
     """Their points by class, as `statistics.merged` takes them."""
     claimed: dict[str, Any]
@@ -276,20 +283,21 @@ class Decided:
 
 def decided(regions: Iterable[Region], options: ObjectOptions, cell_mm: int) -> Decided:
     refused: Refused = {}
+    won: Refused = {}
     own, claimed = statistics.merged([]), statistics.merged([])
     for region in regions:
-        accepted, kind = region.accepted(options, cell_mm), CLASS[region.kind]
+        kind = region.outcome(options, cell_mm)
         for change, points in region.points.items():
-            _count(own, change, str(kind) if accepted else change.split(">")[1], points)
-        for tile, number in region.members if not accepted else ():
-            refused.setdefault(tile, []).append(number)
-        if accepted:
+            _count(own, change, str(kind) if kind else change.split(">")[1], points)
+        for tile, number in region.members if kind != CLASS[region.kind] else ():
+            refused.setdefault(tile, []).append(deciding.of_class(number, kind) if kind else number)
+        if kind:
             for change, points in region.claimed.items():
                 _count(claimed, change, str(kind), points)
                 _count(claimed, change, change.split(">")[1], -points)
             for tile, number in region.claims:
-                refused.setdefault(tile, []).append(deciding.of_class(number, kind))
-    return Decided(refused, own, claimed)
+                won.setdefault(tile, []).append(deciding.of_class(number, kind))
+    return Decided(refused, won, own, claimed)
 
 
 def _count(total: dict[str, Any], change: str, to: str, points: int) -> None:
@@ -348,7 +356,8 @@ def merged(
     """Of the statistics and open regions of parts."""
     complete, rest = settled(united(regions), grid, last)
     done = decided(complete, options, grid.cell_mm)
-    return Merged(statistics.merged([*parts, done.statistics, done.claimed]), done.refused, rest)
+    counts = statistics.merged([*parts, done.statistics, done.claimed])
+    return Merged(counts, joined([done.refused, done.won]), rest)
 
 
 def joined(parts: Iterable[Mapping[str, list[int]]]) -> Refused:
