@@ -14,15 +14,17 @@ import mimetypes
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from tilery import keys, registry
 from tilery.options import from_text, parse
@@ -32,6 +34,9 @@ from tilery.store.port import NotFound, Store
 WORKLOAD = "images"
 MAX_BODY = 64 << 20
 """Bytes of one request. Larger drops go into the drop folder."""
+MOST_PARTS = 10_000
+LONGEST_NAME = 255
+"""Bytes of a file's or a folder's name on common disks."""
 WAIT_S = 120.0
 LOCAL = ("127.0.0.1", "localhost")
 
@@ -56,6 +61,10 @@ def parse_form(content_type: str, body: bytes) -> Form:
     """The options and files of a multipart body. `actions` stands for the option `operations`. Raises `Refused`."""
     if not content_type.lower().startswith("multipart/form-data"):
         raise Refused(HTTPStatus.BAD_REQUEST, "send multipart/form-data: a field `actions` and one or more files")
+    if body.count(b"\n--") > MOST_PARTS:
+        raise Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may have at most {MOST_PARTS:,} parts; use the drop folder"
+        )
     message = BytesParser(policy=HTTP).parsebytes(
         b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n" + body
     )
@@ -66,6 +75,8 @@ def parse_form(content_type: str, body: bytes) -> Form:
         data = part.get_payload(decode=True)
         if not isinstance(data, bytes):
             raise Refused(HTTPStatus.BAD_REQUEST, f"the field {name!r} is itself multipart; send it plain")
+        if file is None and (not name or "=" in name):
+            raise Refused(HTTPStatus.BAD_REQUEST, f"a field is called {name!r}; name it after an option, or `actions`")
         if file is None:
             settings.append(f"{'operations' if name == 'actions' else name}={data.decode('utf-8', 'replace').strip()}")
         elif file in files:
@@ -93,6 +104,7 @@ def lay(store: Store, tenant: str, form: Form) -> str:
         parse(registry.options(WORKLOAD), form.options, "the request")
         for name in form.files:
             keys.check(f"{prefix}/{name}")
+        _check_names(form.files)
     except (BadInput, keys.BadKey) as error:
         raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
     for name, data in form.files.items():
@@ -102,6 +114,18 @@ def lay(store: Store, tenant: str, form: Form) -> str:
     entry = store.head(ready)
     assert entry is not None
     return keys.run_id("drop", ready, entry.version)
+
+
+def _check_names(names: Collection[str]) -> None:
+    """Raise `BadInput` for names that cannot lie beside each other in a folder."""
+    folders = {str(folder) for name in names for folder in PurePosixPath(name).parents}
+    for name in names:
+        if name == keys.READY:
+            raise BadInput(f"{name} starts a run and is no picture; leave it out")
+        if name in folders:
+            raise BadInput(f"{name!r} is a file and a folder of another file; rename one")
+        if any(len(part.encode()) > LONGEST_NAME for part in name.split("/")):
+            raise BadInput(f"the name {name[:40]!r}... is longer than {LONGEST_NAME} bytes; shorten it")
 
 
 def answer(store: Store, tenant: str, run_id: str, wait_s: float = WAIT_S) -> dict[str, Any]:
@@ -150,6 +174,13 @@ def static(store: Store, tenant: str, path: str) -> bytes:
         raise Refused(HTTPStatus.NOT_FOUND, "there is no such product") from None
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{url[:80]!r} is no address") from None
+
+
 class Front:
     """The server, in threads of its own, on the loopback address."""
 
@@ -177,7 +208,7 @@ def _handler(store: Store, tenant: str) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             def process() -> tuple[bytes, str]:
-                if urlsplit(self.path).path != "/process":
+                if _split(self.path).path != "/process":
                     raise Refused(HTTPStatus.NOT_FOUND, "post to /process")
                 form = parse_form(self.headers.get("Content-Type", ""), self._body())
                 return json.dumps(answer(store, tenant, lay(store, tenant, form))).encode(), "application/json"
@@ -186,7 +217,7 @@ def _handler(store: Store, tenant: str) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             def product() -> tuple[bytes, str]:
-                path = unquote(urlsplit(self.path).path)
+                path = unquote(_split(self.path).path)
                 if not path.startswith("/static/"):
                     raise Refused(HTTPStatus.NOT_FOUND, "products are below /static/RUN/")
                 return static(store, tenant, path.removeprefix("/static/")), mimetypes.guess_type(path)[
@@ -197,7 +228,7 @@ def _handler(store: Store, tenant: str) -> type[BaseHTTPRequestHandler]:
 
         def _body(self) -> bytes:
             length = self.headers.get("Content-Length", "")
-            if not length.isdigit():
+            if not (length.isascii() and length.isdigit()):
                 raise Refused(HTTPStatus.LENGTH_REQUIRED, "say Content-Length")
             if int(length) > MAX_BODY:
                 raise Refused(
@@ -214,18 +245,27 @@ def _handler(store: Store, tenant: str) -> type[BaseHTTPRequestHandler]:
                 status, kind = refusal.status, "application/json"
                 facts = json.dumps({"error": str(refusal), **refusal.facts}).encode()
                 self.close_connection = True
+            self._send(status, facts, kind)
+
+        def _send(self, status: int, facts: bytes, kind: str) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(facts)))
             self.send_header("X-Content-Type-Options", "nosniff")
-            self.end_headers()
-            self.wfile.write(facts)
+            with suppress(ConnectionError):  # whoever asked may have gone
+                self.end_headers()
+                self.wfile.write(facts)
+
+        def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+            """What the server itself refuses (no HTTP, another method) is said as all else."""
+            self.close_connection = True
+            self._send(code, json.dumps({"error": message or HTTPStatus(code).phrase}).encode(), "application/json")
 
         def _check_origin(self) -> None:
             """A page of another site must not drive this machine's front, nor reach it under another name."""
-            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+            host = _split(f"//{self.headers.get('Host', '')}").hostname
             origin = self.headers.get("Origin")
-            if host not in LOCAL or (origin and urlsplit(origin).hostname not in LOCAL):
+            if host not in LOCAL or (origin and _split(origin).hostname not in LOCAL):
                 raise Refused(HTTPStatus.FORBIDDEN, "this front answers this machine only")
 
         def log_message(self, format: str, *args: Any) -> None:

@@ -64,6 +64,6 @@ def from_text(settings: list[str]) -> dict[str, Any]:
             raise BadInput(f"--set {setting!r}: write KEY=VALUE, for example --set resolution_m=0.5")
         try:
             options[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or brackets beyond any sense
             options[name.strip()] = value
     return options

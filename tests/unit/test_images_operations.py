@@ -49,7 +49,10 @@ BAD: list[tuple[Any, str]] = [
     (["split", {"cols": 2}], "there is no parameter 'cols'"),
     (["blur", "median 40"], "the radius of median is at most 10, not 40"),
     (["crop", {"width": 3}], "the parameter 'height' is missing"),
-    (["contrast", -1], r"operation 1 \(contrast\): -1 is not understood"),
+    (["contrast", -1], r"operation 1 \(contrast\): factor: input should be greater than or equal to 0, not -1"),
+    (["resize", "9" * 5000], r"operation 1 \(resize\): '9+ is not understood"),
+    (["resize", {"width": "5"}], "width is a number, not '5'"),
+    (["resize", " 200x300"], "is not understood"),
     (["convert", "bmp"], "'bmp' is not understood"),
     ([7, 8], "operation 1: write"),
 ]
@@ -71,6 +74,23 @@ def test_what_the_schema_allows_is_understood_and_its_canonical_form_means_the_s
 def test_a_wrong_operation_is_named_with_the_reason(operation: Any, said: str) -> None:
     with pytest.raises(BadInput, match=f"(?i){said}"):
         options([operation])
+
+
+FORMS: list[Any] = [True, None, 0, 2, -1, 1.5, 1e3, 1e-5, 361, "", "200x300", "200x300 ", "5x", "50%", "tile 5", "3x2", "box 2"]
+FORMS += ["1_0", "100x80+1+2", "-12.5", "Vertical", "rgb", [], {"width": 5}, {"width": 5.0}, {"width": "5"}, {"width": True}]
+FORMS += [{"columns": 2}, {"radius": 0}, {"degrees": 4, "background": "#000"}, {"to": "png"}, {"clip": 60}, {"x": 1}]
+
+
+def test_the_code_accepts_nothing_that_the_schema_refuses() -> None:
+    """What the schema cannot say (ranges inside a short text, parameters that exclude each other) the code refuses besides."""
+    allowed = Draft202012Validator(schema())
+    for name in operations.KINDS:
+        for entry in [name, [name], *([name, form] for form in FORMS)]:
+            try:
+                operations.parse([entry])
+            except ValueError:
+                continue
+            assert allowed.is_valid({"operations": [entry]}), entry
 
 
 def test_the_number_in_the_error_is_the_place_in_the_list() -> None:

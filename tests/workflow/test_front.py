@@ -84,6 +84,13 @@ def test_every_wrong_request_gets_a_reason_and_never_a_bare_500(tmp_path: Path) 
             (400, "fly", {"actions": '[["fly", 1]]'}, {"a.png": picture()}),
             (400, "unknown option 'colour'", {"colour": "1"}, {"a.png": picture()}),
             (400, "'..'", {"actions": "[]"}, {"../a.png": picture()}),
+            (400, "must be a list", {"actions": "[" * 100_000}, {"a.png": picture()}),
+            (400, "must be a list", {"actions": f'[["rotate", {"9" * 9000}]]'}, {"a.png": picture()}),
+            (400, "name it after an option", {"": "1"}, {"a.png": picture()}),
+            (400, "longer than 255 bytes", {}, {"a" * 300: picture()}),
+            (400, "a file and a folder", {}, {"a": picture(), "a/b.png": picture()}),
+            (400, "starts a run", {}, {"_READY.json": b"{}"}),
+            (413, "at most 10,000", {f"option{number}": "1" for number in range(10_001)}, {}),
         ]
         for expected, reason, fields, files in cases:
             status, answer = client.process(fields, files)
@@ -94,6 +101,8 @@ def test_every_wrong_request_gets_a_reason_and_never_a_bare_500(tmp_path: Path) 
         assert client.ask("POST", "/elsewhere", b"")[0] == 404
         assert client.ask("POST", "/process", b"{}", **{"Content-Type": "application/json"})[0] == 400
         assert client.ask("POST", "/process", form({}, {"a.png": b"x"}), Origin="http://evil.example")[0] == 403
+        assert client.ask("POST", "/process", form({}, {"a.png": b"x"}), Host="[::1")[0] == 400
+        assert json.loads(client.ask("PUT", "/process")[1])["error"]
         assert client.ask("GET", "/static/../../etc/passwd")[0] == 404
         assert client.ask("GET", "/static/0000/run.json")[0] == 404
 

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 MAX_OPERATIONS = 64
 MAX_SIDE = 65_500
 """Pixels: what JPEG can store."""
+LONGEST_TEXT = 60
+"""Letters of a short form."""
 Format = Literal["jpg", "png", "webp", "tiff", "avif"]
 
 
@@ -29,6 +31,17 @@ class Operation(BaseModel):
     example: ClassVar[str] = "true"
     bare: ClassVar[bool] = True
     """Whether `true` means something: the defaults."""
+    number: ClassVar[str] = ""
+    """The parameter that a mere number is."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for name, field in cls.model_fields.items():
+            kinds = {field.annotation, *get_args(field.annotation)}
+            if kinds & {int, float} and isinstance(given.get(name), str | bool):
+                raise ValueError(f"{name} is a number, not {given[name]!r}")
+        return given
 
     @classmethod
     def read(cls, text: str) -> dict[str, Any]:
@@ -40,8 +53,9 @@ class Resize(Operation):
     """Change the size: to a box, to one side (the other follows), or by percent."""
 
     name = "resize"
-    short = r"^(\d+x\d*|x\d+|\d+|\d+(\.\d+)?%)( (exact|fit|fill))?$"
+    short = r"^([0-9]+x[0-9]*|x[0-9]+|[0-9]+|[0-9]+(\.[0-9]+)?%)( (exact|fit|fill))?$"
     example = '"200x300", "200x", "x300", "50%", "200x300 fit"'
+    number = "width"
     bare = False
 
     width: int | None = Field(None, ge=1, le=MAX_SIDE, description="Pixels.")
@@ -71,7 +85,7 @@ class Split(Operation):
     """Cut into pieces, row by row; every later step applies to every piece."""
 
     name = "split"
-    short = r"^(\d+x\d+|tile \d+(x\d+)?)$"
+    short = r"^([0-9]+x[0-9]+|tile [0-9]+(x[0-9]+)?)$"
     example = 'true (2x2), "3x2" (columns x rows), "tile 256", "tile 256x128"'
 
     columns: int = Field(2, ge=1, le=256)
@@ -91,8 +105,9 @@ class Blur(Operation):
     """Blur: gaussian (radius is the standard deviation), box or median (a window of 2 radius + 1)."""
 
     name = "blur"
-    short = r"^(gaussian|box|median)( \d+(\.\d+)?)?$"
+    short = r"^(gaussian|box|median)( [0-9]+(\.[0-9]+)?)?$"
     example = '"gaussian", "box 3", "median 2", 1.5'
+    number = "radius"
 
     kind: Literal["gaussian", "box", "median"] = "gaussian"
     radius: float = Field(2.0, gt=0, le=100, description="Pixels; a whole number for box and median, at most 10 for median.")
@@ -108,8 +123,6 @@ class Blur(Operation):
     @classmethod
     def read(cls, text: str) -> dict[str, Any]:
         kind, _, radius = text.partition(" ")
-        if kind[0].isdigit():
-            return {"radius": float(kind)}
         return {"kind": kind, **({"radius": float(radius)} if radius else {})}
 
 
@@ -117,7 +130,7 @@ class Crop(Operation):
     """Keep a rectangle: at an offset from the upper left corner, or around the centre."""
 
     name = "crop"
-    short = r"^\d+x\d+(\+\d+\+\d+)?$"
+    short = r"^[0-9]+x[0-9]+(\+[0-9]+\+[0-9]+)?$"
     example = '"100x80" (centre), "100x80+10+20" (left, top)'
     bare = False
 
@@ -138,8 +151,9 @@ class Rotate(Operation):
     """Turn clockwise. The picture grows to hold the corners, which are transparent, or `background` without an alpha."""
 
     name = "rotate"
-    short = r"^-?\d+(\.\d+)?$"
+    short = r"^-?[0-9]+(\.[0-9]+)?$"
     example = '90, -12.5, {"degrees": 30, "background": "#000000"}'
+    number = "degrees"
     bare = False
 
     degrees: float = Field(ge=-360, le=360)
@@ -174,8 +188,9 @@ class Sharpen(Operation):
     """Unsharp mask: add `amount` times the difference to a gaussian blur of `radius`."""
 
     name = "sharpen"
-    short = r"^\d+(\.\d+)?$"
+    short = r"^[0-9]+(\.[0-9]+)?$"
     example = 'true, 1.5, {"amount": 1, "radius": 2}'
+    number = "amount"
 
     amount: float = Field(1.0, gt=0, le=10)
     radius: float = Field(1.0, gt=0, le=50, description="Pixels.")
@@ -189,8 +204,9 @@ class Contrast(Operation):
     """Multiply the distance of every value from middle grey."""
 
     name = "contrast"
-    short = r"^\d+(\.\d+)?$"
+    short = r"^[0-9]+(\.[0-9]+)?$"
     example = "1.3"
+    number = "factor"
 
     factor: float = Field(1.2, ge=0, le=10)
 
@@ -203,8 +219,9 @@ class Normalise(Operation):
     """Stretch brightness to the full range, one scale for all colours; `clip` percent at both ends are cut off."""
 
     name = "normalise"
-    short = r"^\d+(\.\d+)?$"
+    short = r"^[0-9]+(\.[0-9]+)?$"
     example = "true, 1"
+    number = "clip"
 
     clip: float = Field(0.5, ge=0, lt=50, description="Percent.")
 
@@ -284,13 +301,12 @@ def _named(kind: type[Operation], argument: Any) -> dict[str, Any]:
         return argument
     if argument is True and kind.bare:
         return {}
-    if isinstance(argument, bool) or not isinstance(argument, str | int | float):
-        raise ValueError(f"{argument!r} is not understood; write {_forms(kind)}")
-    text = argument.strip() if isinstance(argument, str) else f"{argument:.10g}"
-    number = isinstance(argument, int | float) and kind is Blur
-    if not number and not (kind.short and re.fullmatch(kind.short, text, re.ASCII)):
-        raise ValueError(f"{argument!r} is not understood; write {_forms(kind)}")
-    return kind.read(text)
+    if kind.number and isinstance(argument, int | float) and not isinstance(argument, bool):
+        return {kind.number: argument}
+    short = isinstance(argument, str) and len(argument) <= LONGEST_TEXT
+    if not (kind.short and short and re.fullmatch(kind.short, argument)):
+        raise ValueError(f"{repr(argument)[:LONGEST_TEXT]} is not understood; write {_forms(kind)}")
+    return kind.read(argument)
 
 
 def _forms(kind: type[Operation]) -> str:
@@ -317,10 +333,13 @@ def _schema_of(kind: type[Operation]) -> dict[str, Any]:
     names = [kind.name, *(alias for alias, name in ALIASES.items() if name == kind.name)]
     forms: list[dict[str, Any]] = [{"const": True}] if kind.bare else []
     if kind.short:
-        forms.append({"type": "string", "pattern": kind.short, "description": f"For example {kind.example}."})
-    if kind in (Resize, Blur, Rotate, Sharpen, Contrast, Normalise):
-        forms.append({"type": "number"})
-    forms.append(kind.model_json_schema())
+        text = {"type": "string", "pattern": kind.short, "maxLength": LONGEST_TEXT}
+        forms.append({**text, "description": f"For example {kind.example}."})
+    named = kind.model_json_schema()
+    if kind.number:
+        number = named["properties"][kind.number]
+        forms.append({key: value for key, value in number.get("anyOf", [number])[0].items() if key not in ("title", "default")})
+    forms.append(named)
     pair = {
         "type": "array",
         "title": kind.name,
