@@ -201,6 +201,17 @@ def plain(count: int = 5, at: float = 0.0, extra: Sequence[laspy.ExtraBytesParam
     return out.getvalue()
 
 
+@pytest.mark.parametrize("point_format", [0, 1, 2, 3, 6, 7, 8])
+def test_every_field_of_every_format_is_in_it(tmp_path: Path, point_format: int) -> None:
+    data = las_of(point_format, extra=True)
+    was, now = laspy.read(io.BytesIO(data)), laspy.read(merged_here(tmp_path, laz_of(data)))
+    for name in set(was.point_format.dimension_names) - {"X", "Y", "Z", "scan_angle_rank"}:
+        assert np.array_equal(np.asarray(now[name]), np.asarray(was[name]), equal_nan=True), name
+    np.testing.assert_allclose(now.xyz, was.xyz, atol=1e-6)
+    assert now.header.global_encoding.value == 0b1_0001 if point_format not in (0, 2) else 0b1_0000
+    assert now.header.number_of_points_by_return.tolist() == np.bincount(was.return_number, minlength=16)[1:].tolist()
+
+
 def test_a_chunk_without_points_takes_no_others_with_it(tmp_path: Path) -> None:
     data = laz_of(las_of(6), [700, 1_000], empty_end=True)
     with laspy.CopcReader.open(merged_here(tmp_path, data)) as reader:

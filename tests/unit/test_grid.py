@@ -63,16 +63,6 @@ def test_every_point_is_in_one_core_and_in_each_window_that_reaches_it(
     assert (owned == 1).all()
 
 
-def test_tiles_that_only_see_points_can_be_left_out() -> None:
-    tiles = grid.TileGrid(1000, 20)
-    x, y = np.array([500, 19_500, 61_000]), np.array([500, 10_000, 500])
-    everyone = dict(tiles.members(x, y, halo=5))
-    owners = dict(tiles.members(x, y, halo=5, owners=True))
-    assert list(owners) == [(0, 0), (3, 0)]
-    assert len(everyone) > 2
-    assert all(np.array_equal(owners[tile], everyone[tile]) for tile in owners)
-
-
 def test_the_lowest_point_of_a_cell_counts() -> None:
     cells = grid.lowest(np.array([1, 0, 1]), np.array([5, -3, 4], dtype=np.int32), 3)
     assert cells.tolist() == [-3, 4, grid.VOID]

@@ -15,10 +15,14 @@ def areas(boxes: Boxes) -> NDArray[np.float32]:
 
 def intersections(some: Boxes, others: Boxes) -> NDArray[np.float32]:
     """Areas that (n, 4) and (m, 4) boxes share, as (n, m)."""
-    least = np.maximum(some[:, None, :2], others[None, :, :2])
-    most = np.minimum(some[:, None, 2:], others[None, :, 2:])
-    sides = np.maximum(most - least, 0)
-    return np.asarray(sides[..., 0] * sides[..., 1], np.float32)
+    wide, high = (_shared(some[:, axis::2], others[:, axis::2]) for axis in (0, 1))
+    return np.asarray(wide * high, np.float32)
+
+
+def _shared(some: Boxes, others: Boxes) -> NDArray[np.float32]:
+    """Lengths that stretches (n, 2) and (m, 2) share, as (n, m)."""
+    least = np.maximum.outer(some[:, 0], others[:, 0])
+    return np.asarray(np.maximum(np.minimum.outer(some[:, 1], others[:, 1]) - least, 0), np.float32)
 
 
 def overlaps(some: Boxes, others: Boxes) -> NDArray[np.float32]:

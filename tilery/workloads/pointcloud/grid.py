@@ -208,18 +208,14 @@ class TileGrid:
         size = self.side * self.cell_mm
         return (x - self.origin[0] * self.cell_mm) // size, (y - self.origin[1] * self.cell_mm) // size
 
-    def members(
-        self, x: npt.NDArray[Any], y: npt.NDArray[Any], halo: int, *, owners: bool = False
-    ) -> Iterator[tuple[TileIndex, npt.NDArray[np.int64]]]:
+    def members(self, x: npt.NDArray[Any], y: npt.NDArray[Any], halo: int) -> Iterator[tuple[TileIndex, npt.NDArray[np.int64]]]:
         """Every tile that needs some of these points (mm), in its core or within `halo` cells of it, and which (ascending).
 
-        Core and halo are told apart by `window(tile).contains`; with `owners`, tiles without points in their core are left out.
+        Core and halo are told apart by `window(tile).contains`.
         """
         reach = -(-halo // self.side)
-        owned = list(self._owners(x, y))
-        owning = {tile for tile, _ in owned}
         wanted: dict[TileIndex, list[npt.NDArray[Any]]] = {}
-        for (column, row), index in owned:
+        for (column, row), index in self.owned(x, y):
             own_x, own_y = x[index], y[index]
             for dy in range(-reach, reach + 1):
                 for dx in range(-reach, reach + 1):
@@ -227,15 +223,14 @@ class TileGrid:
                     if dx == 0 and dy == 0:
                         wanted.setdefault(tile, []).append(index)
                         continue
-                    if owners and tile not in owning:
-                        continue
                     near = index[self.window(tile).grow(halo).contains(own_x, own_y, self.cell_mm)]
                     if len(near):
                         wanted.setdefault(tile, []).append(near)
         for tile in sorted(wanted):
             yield tile, np.sort(np.concatenate(wanted.pop(tile)), kind="stable").astype(np.int64)  # a merge of runs
 
-    def _owners(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Iterator[tuple[TileIndex, npt.NDArray[Any]]]:
+    def owned(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Iterator[tuple[TileIndex, npt.NDArray[Any]]]:
+        """Every tile that has some of these points (mm) in its core, and which (ascending)."""
         if not len(x):
             return
         (west, east), (south, north) = ((int(edge.min()), int(edge.max())) for edge in (x, y))

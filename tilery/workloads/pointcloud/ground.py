@@ -149,16 +149,31 @@ def classify_ground(x: Any, y: Any, z: Any, core: Window, options: GroundOptions
     return ground_of(x, y, z, core, options).labels
 
 
-def ground_of(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> GroundResult:
+@dataclass(frozen=True, slots=True)
+class Lowest:
+    """The lowest points of cells."""
+
+    heights: Any
+    """Int32 mm, `VOID` where no point is, rows x columns of `window`."""
+    window: Window
+
+
+def ground_of(
+    x: Any, y: Any, z: Any, core: Window, options: GroundOptions, lowest_points: Lowest | None = None
+) -> GroundResult:
     """The ground among the points in `core`, and the terrain below them.
 
     x, y (int64 mm), z (int32 mm) hold every point of `core.grow(halo_cells(options))`; more do no harm, and order does not
-    matter. Arrays of CuPy are worked on where they are.
+    matter. Where the lowest points of that window are known already, those of the core are enough: one at least. Arrays of
+    CuPy are worked on where they are.
     """
     xp = module_of(z)
     cells = Cells.of(options)
     window = core.grow(halo_cells(options))
     labels, height = xp.full(z.shape, HALO_ONLY, dtype=xp.uint8), xp.full(z.shape, VOID, dtype=xp.int32)
+    if lowest_points is not None:
+        (minimum,), window = cut((lowest_points.heights,), lowest_points.window, with_points(lowest_points).grow(EDGE_CELLS))
+        return _ground_below(x, y, z, core, window, minimum, options, labels, height)
     here = survey(x, y, window, cells.cell_mm)
     if not here.inside:
         nowhere = Window(core.x0, core.y0, 0, 0)
@@ -171,6 +186,22 @@ def ground_of(x: Any, y: Any, z: Any, core: Window, options: GroundOptions) -> G
         return replace(found, labels=labels, height=height)
     window = window.overlap(here.bounds.grow(EDGE_CELLS))
     minimum = minimum_surface(x, y, z, window, cells.cell_mm)
+    return _ground_below(x, y, z, core, window, minimum, options, labels, height)
+
+
+def with_points(lowest_points: Lowest) -> Window:
+    """The smallest window that holds all cells with points, of which there are some."""
+    xp, there = module_of(lowest_points.heights), lowest_points.heights != VOID
+    rows, columns = (xp.flatnonzero(there.any(axis=axis)) for axis in (1, 0))
+    (y0, y1), (x0, x1) = ((int(ends[0]), int(ends[-1])) for ends in (rows, columns))
+    return Window(lowest_points.window.x0 + x0, lowest_points.window.y0 + y0, x1 - x0 + 1, y1 - y0 + 1)
+
+
+def _ground_below(
+    x: Any, y: Any, z: Any, core: Window, window: Window, minimum: Any, options: GroundOptions, labels: Any, height: Any
+) -> GroundResult:
+    """What `ground_of` returns, from the minimum surface of a window; written into `labels` and `height`."""
+    cells = Cells.of(options)
     (terrain, low), window = cut(ground_surface(minimum, window, core, options), window, core.grow(2))
     slope = squares.mean(slope_mm(terrain, cells.cell_mm), 1)
     label_core(x, y, z, core, Terrain(terrain, slope, low, window), options, labels, height)

@@ -118,6 +118,32 @@ def lower(x: Any, y: Any, z: Any, west: int, south: int, cell_mm: int, grid: Any
             grid[row, column] = z[point]
 
 
+@compiled(types.void(FLAT, FLAT, FLAT, FLAT, LONG, LONG, LONG, GRID))
+def lower_some(x: Any, y: Any, z: Any, which: Any, west: int, south: int, cell_mm: int, grid: Any) -> None:
+    """The same by some of the points only (int32 mm)."""
+    inverse = 1.0 / cell_mm
+    for number in range(len(which)):
+        point = which[number]
+        column = _quotient(x[point] - west, cell_mm, inverse)
+        row = _quotient(y[point] - south, cell_mm, inverse)
+        if z[point] < grid[row, column]:
+            grid[row, column] = z[point]
+
+
+@compiled(types.int64(FLAT, FLAT, FLAT, PLACES, types.bool_, FLAT))
+def pick(x: Any, y: Any, which: Any, edges: Any, inside: bool, picked: Any) -> int:
+    """Those of some points that lie inside of a rectangle (west, south, east, north), or outside, into `picked`; returns how
+    many."""
+    west, south, east, north = edges[0], edges[1], edges[2], edges[3]
+    count = 0
+    for number in range(len(which)):
+        point = which[number]
+        there = (x[point] >= west) & (x[point] < east) & (y[point] >= south) & (y[point] < north)
+        picked[count] = point
+        count += there == inside
+    return count
+
+
 @compiled(types.void(PLACES, PLACES, FLAT, PLACES, PLACES, GRID, GRID, MASK, PLACES, BYTES, FLAT))
 def label(
     x: Any, y: Any, z: Any, core: Any, corner: Any, terrain: Any, slope: Any, low: Any, limits: Any, labels: Any, heights: Any

@@ -14,14 +14,17 @@ from tilery.workload import Done, Item, Work
 from tilery.workloads.pointcloud import deciding, drawing, fragments, layers, merging, ortho, regions, sheets
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.columns import iter_columns
+from tilery.workloads.pointcloud.dealt import Dealt, Members
 from tilery.workloads.pointcloud.finishing import write_shard
 from tilery.workloads.pointcloud.fragments import COLUMNS, Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
+from tilery.workloads.pointcloud.ground import Lowest
 from tilery.workloads.pointcloud.heap import give_back_freed_pages
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.lists import SUMMARY, TOLD_IN, WRITTEN
+from tilery.workloads.pointcloud.objects import REACH
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.regions import Refused, Region
 from tilery.workloads.pointcloud.tiling import has_colour, points_of, shard_of
@@ -70,14 +73,19 @@ def classify_all(work: Work[PointCloudOptions], items: list[Item]) -> Known:
     labels = np.zeros(len(drop.points), np.uint8)
     counts: list[dict[str, Any]] = []
     tiles: list[dict[str, Any]] = []
-    unsure: list[tuple[str, NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]] = []
+    unsure: list[tuple[str, Members, NDArray[np.int32], NDArray[np.uint8]]] = []
     found: list[Region] = []
     refused: list[Refused] = []
 
-    def label(tile: TileIndex, members: NDArray[np.int64]) -> None:
+    dealt = Dealt(frame.grid, drop.x, drop.y, drop.points.z)
+
+    def label(near: TileIndex) -> None:
         """Of what a tile makes, only what is kept here is still there when the next one begins."""
+        members, tile = dealt.members(near, REACH), (near[0] + drop.corner[0], near[1] + drop.corner[1])
+        heights = dealt.lowest(near, frame.halo)
+        lowest_points = Lowest(heights, frame.grid.window(tile).grow(frame.halo))
         part = drop.take(members, frame)
-        mine = classify(part, tile, frame, work.options, work.device, told=told)
+        mine = classify(part, tile, frame, work.options, work.device, told=told, lowest_points=lowest_points)
         owned = mine.labels != 0
         labels[members[owned]] = mine.labels[owned]
         counts.append(mine.statistics(part))
@@ -87,8 +95,8 @@ def classify_all(work: Work[PointCloudOptions], items: list[Item]) -> Known:
         found.extend(mine.open)
         refused.append(mine.refused)
 
-    for relative, members in frame.grid.members(drop.x, drop.y, frame.halo, owners=True):
-        label((relative[0] + drop.corner[0], relative[1] + drop.corner[1]), members)
+    for near in dealt.tiles:
+        label(near)
         work.progress(SHARE_READ + (SHARE_WRITTEN - SHARE_READ) * int(np.count_nonzero(labels)) / len(labels))
     all_tiles = regions.merged(counts, found, work.options.objects, frame.grid, last=True)
     decided = regions.joined([*refused, all_tiles.refused])
@@ -125,7 +133,7 @@ class Drop:
     contexts: NDArray[np.uint8]
     """What coding a class needs (class_layer.py); 0 where the format is not layered."""
 
-    def take(self, members: NDArray[np.int64], frame: Frame) -> Fragment:
+    def take(self, members: Members, frame: Frame) -> Fragment:
         """Some of the points, in the order of `members`, where they are."""
         x, y = (
             np.add(np.take(column, members), start, dtype=np.int64)

@@ -1,0 +1,74 @@
+"""Points dealt to tiles: every tile gets its own, those near it, and the lowest heights of all cells around."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tilery.workloads.pointcloud import class_layer, dealt, grid, ground
+from tilery.workloads.pointcloud.options import GroundOptions
+
+pytest.importorskip("numba")
+SMALL = GroundOptions(max_window_m=4, fill_m=3, slope_radius_m=2, grow_m=2, grow_rounds=1, crowd_m=3, crowd_window_m=5)
+
+
+@pytest.fixture(scope="module", params=["compiled", "plain"])
+def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    class_layer.prepare(10**9)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "plain":
+            patch.setattr(class_layer, "compiled", lambda: False)
+        yield
+
+
+@pytest.mark.usefixtures("kernels")
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 2**32 - 1), st.integers(10, 40), st.integers(0, 45), st.tuples(st.integers(-5, 5), st.integers(-5, 5)))
+def test_a_tile_gets_the_points_and_the_lowest_heights_around_it(
+    seed: int, side: int, halo: int, origin: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(seed)
+    x, y, z = random.integers(-50_000, 50_000, (3, 200)).astype(np.int32)
+    tiles = grid.TileGrid(1000, side, origin)
+    points = dealt.Dealt(tiles, x, y, z)
+    owned = np.zeros(len(x), int)
+    for tile in points.tiles:
+        core = tiles.window(tile)
+        members = points.members(tile, halo)
+        assert sorted(members.tolist()) == np.flatnonzero(core.grow(halo).contains(x, y, 1000)).tolist()
+        owned[members] += core.contains(x[members], y[members], 1000)
+        around = core.grow(halo)
+        cell = around.cell_of(x[members].astype(np.int64), y[members].astype(np.int64), 1000)
+        expected = grid.lowest(cell, z[members], around.width * around.height).reshape(around.shape)
+        assert (points.lowest(tile, halo) == expected).all()
+    assert (owned == 1).all()
+
+
+def test_heights_that_were_let_go_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dealt, "KEPT_BYTES", 1)
+    x, y = (np.arange(0, 60_000, 500, dtype=np.int32) for _ in range(2))
+    points = dealt.Dealt(grid.TileGrid(1000, 10), x, y, x)
+    first = points.lowest((0, 0), 5)
+    assert (points.lowest((3, 3), 5) != first).any()
+    assert (points.lowest((0, 0), 5) == first).all()
+
+
+@pytest.mark.usefixtures("kernels")
+def test_ground_told_from_lowest_heights_is_that_told_from_all_points() -> None:
+    random = np.random.default_rng(3)
+    x, y = random.integers(0, 60_000, (2, 6000))
+    z = (x // 20 + random.choice([0, 0, 0, 4000], len(x)) + random.integers(0, 300, len(x))).astype(np.int32)
+    tiles, halo = grid.TileGrid(1000, 20), ground.halo_cells(SMALL)
+    points = dealt.Dealt(tiles, x.astype(np.int32), y.astype(np.int32), z)
+    for tile in points.tiles:
+        core = tiles.window(tile)
+        mine = points.members(tile, 0)
+        lowest = ground.Lowest(points.lowest(tile, halo), core.grow(halo))
+        told = ground.ground_of(x[mine], y[mine], z[mine], core, SMALL, lowest)
+        whole = ground.ground_of(x, y, z, core, SMALL)
+        assert (told.labels == whole.labels[mine]).all()
+        assert set(np.unique(told.labels)) == {1, 2}
+        assert told.window == whole.window
+        assert (told.terrain == whole.terrain).all()
