@@ -72,3 +72,11 @@ def test_ground_told_from_lowest_heights_is_that_told_from_all_points() -> None:
         assert set(np.unique(told.labels)) == {1, 2}
         assert told.window == whole.window
         assert (told.terrain == whole.terrain).all()
+
+
+def test_few_points_over_a_large_area_are_worth_compiled_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(class_layer, "prepare", asked.append)
+    x, z = np.array([0, 80_000]), np.zeros(2, np.int32)
+    ground.ground_of(x, x, z, grid.Window(0, 0, 81, 81), SMALL)
+    assert asked == [class_layer.CELL_POINTS * (81 + 2 * ground.EDGE_CELLS) ** 2]

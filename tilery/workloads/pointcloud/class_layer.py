@@ -33,6 +33,8 @@ COLOUR_VERSION = 3
 """The version of LASzip's items of colour that the kernels know; version 4 differs where scanner channels alternate."""
 LEAST_POINTS = 2_000_000
 """Fewer points than this do not pay for loading the kernels (half a second)."""
+CELL_POINTS = 5
+"""A cell that the ground filter looks at costs as much without them as so many points."""
 LEAST_TO_COMPILE = 30_000_000
 """Nor do fewer than this pay for compiling them (seven seconds) where the result is not kept, as in a Lambda function."""
 KEPT = "TILERY_KERNELS"
