@@ -1,13 +1,14 @@
-"""What the process verb costs beside pure decoding, at SD, 1080p and 4K: frames a second and per CPU-second, and peak memory.
+"""What the process verb costs beside pure decoding, from SD to 4K, beside a detector on every frame, and in an hour.
 
-python -m benchmarks.cctv.speed [--videos sd,1080p,4k,wall1080p,wall4k] [--seconds 20] [--hz 5] [--detector auto]
-python -m benchmarks.cctv.speed --hour
+python -m benchmarks.cctv.speed [--videos sd,1080p,4k,wall1080p,wall4k] [--seconds 20] [--hz 5] [--detector auto] [--no-hour]
 
 `sd`, `1080p` and `4k` are PETS (people who walk, seen by a fixed camera), scaled, crossfaded to 30 frames a second, with the
 noise of a sensor, in H.264 with B pictures, as files are made. `wall1080p` and `wall4k` are PETS at its own size, side by side
 at different moments, at 25 frames a second without B pictures, as cameras encode: more to decode, and people everywhere.
 Each measurement is a process of its own, and takes its start-up off: that of a run on the first frames alone.
-`--hour` is highway, looped to six minutes and to an hour: what it costs is to be ten times as much, and the memory the same.
+YOLOv8n's row is its network alone (`yolo`), once for each frame, with decoding.
+The hour is highway, looped to six minutes and to an hour: what it costs is to be ten times as much, and the memory the same.
+Videos are made once, in the folder, which takes some minutes.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import av
 import cv2
 import numpy as np
 
+from benchmarks.cctv import yolo
 from benchmarks.cctv.segments import seen, sized
 from benchmarks.cctv.truth import DATA
-from benchmarks.measure import Cost, cost_of
+from benchmarks.measure import Cost, cost_of, machine
 from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.decode import decode
 
@@ -146,29 +148,47 @@ def video_of(folder: Path, name: str, seconds: int) -> Path:
 def measure(folder: Path, name: str, seconds: int, detector: str, hz: float) -> dict[str, Any]:
     video, short = video_of(folder, name, seconds), video_of(folder, name, 0)
     frames = seconds * (WALL_RATE if name.startswith("wall") else RATE)
-    found: dict[str, Any] = {
-        "video": name,
-        "frames": frames,
-        "hz": hz,
-        "mbit_s": round(video.stat().st_size * 8e-6 / seconds, 1),
-    }
+    found: dict[str, Any] = {"mbit_s": round(video.stat().st_size * 8e-6 / seconds, 1)}
     for kind in ("decode", "process"):
         whole, start = cost(kind, video, detector, hz), cost(kind, short, detector, hz)
-        found[f"{kind}_frames_per_cpu_s"] = round(frames / max(1e-3, whole.cpu_s - start.cpu_s), 1)
-        found[f"{kind}_frames_per_s"] = round(frames / max(1e-3, whole.wall_s - start.wall_s), 1)
-        found[f"{kind}_peak_mib"] = round(whole.peak_mib)
-    found["share_of_decode_cpu"] = round(found["process_frames_per_cpu_s"] / found["decode_frames_per_cpu_s"], 2)
-    found["share_of_decode_wall"] = round(found["process_frames_per_s"] / found["decode_frames_per_s"], 2)
+        found[f"{kind}_cpu"] = frames / max(1e-3, whole.cpu_s - start.cpu_s)
+        found[f"{kind}_wall"] = frames / max(1e-3, whole.wall_s - start.wall_s)
+        found[f"{kind}_mib"] = whole.peak_mib
     return found
+
+
+def shares(folder: Path, names: list[str], seconds: int, detector: str, hz: float) -> None:
+    """The table of decoding and the process verb; and of SD beside a detector on every frame."""
+    print(f"\n| frames a CPU-second at {hz:g} looks a second | Mbit/s | decode | process | share, CPU | wall | peak MiB |")
+    print("|---|---|---|---|---|---|---|")
+    beside = ""
+    for name in names:
+        one = measure(folder, name, seconds, detector, hz)
+        share, wall_share = one["process_cpu"] / one["decode_cpu"], one["process_wall"] / one["decode_wall"]
+        print(
+            f"| {name} | {one['mbit_s']} | {one['decode_cpu']:.0f} | {one['process_cpu']:.0f} | {share:.0%} | {wall_share:.0%} "
+            f"| {one['process_mib']:.0f} |",
+            flush=True,
+        )
+        if name == "sd":
+            every = 1 / (1 / one["decode_cpu"] + yolo.cpu_s())
+            times = one["process_cpu"] / every
+            beside = (
+                f"\nSD, YOLOv8n's network on every frame: {every:.1f} frames a CPU-second; the process verb: {times:.1f} times"
+            )
+    print(beside)
 
 
 def hour(folder: Path, detector: str, hz: float) -> None:
     """Six minutes, and an hour."""
+    print("\n| highway, looped | CPU-s | frames a CPU-second | wall s | peak MiB |\n|---|---|---|---|---|")
     for seconds in (360, 3600):
         found = cost("process", looped(folder / f"hour-{seconds}.mp4", seconds), detector, hz)
-        told = {"video": "highway, looped", "minutes": seconds // 60, "cpu_s": round(found.cpu_s, 1)}
-        told |= {"frames_per_cpu_s": round(seconds * WALL_RATE / found.cpu_s), "wall_s": round(found.wall_s)}
-        print(json.dumps(told | {"peak_mib": round(found.peak_mib)}), flush=True)
+        frames = seconds * WALL_RATE / found.cpu_s
+        print(
+            f"| {seconds // 60} minutes | {found.cpu_s:.0f} | {frames:.0f} | {found.wall_s:.0f} | {found.peak_mib:.0f} |",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -178,18 +198,17 @@ def main() -> None:
     parser.add_argument("--hz", type=float, default=5.0)
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "tilery-cctv-speed")
-    parser.add_argument("--hour", action="store_true")
+    parser.add_argument("--no-hour", action="store_true")
     parser.add_argument("--task", nargs=2, metavar=("KIND", "VIDEO"))
     given = parser.parse_args()
     if given.task:
         print(task(given.task[0], Path(given.task[1]), given.detector, given.hz))
         return
     given.folder.mkdir(parents=True, exist_ok=True)
-    if given.hour:
+    print(machine())
+    shares(given.folder, given.videos.split(","), given.seconds, given.detector, given.hz)
+    if not given.no_hour:
         hour(given.folder, given.detector, given.hz)
-        return
-    for name in given.videos.split(","):
-        print(json.dumps(measure(given.folder, name, given.seconds, given.detector, given.hz)), flush=True)
 
 
 if __name__ == "__main__":
