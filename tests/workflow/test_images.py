@@ -42,7 +42,8 @@ def run(root: Path, files: dict[str, bytes], options: dict[str, Any]) -> tuple[D
 
     async def live() -> str:
         async with Twin(root, workloads=["images"]) as twin:
-            accepted = await dropped(twin, key)
+            accepted, again = await dropped(twin, key), await dropped(twin, key)
+            assert accepted.run_id == again.run_id, "events come twice"
             await twin.wait(accepted.run_id)
             return accepted.run_id
 
