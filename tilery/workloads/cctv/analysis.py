@@ -23,6 +23,7 @@ from tilery.workloads.cctv.options import CctvOptions, Line
 from tilery.workloads.cctv.stabilise import furthest
 from tilery.workloads.cctv.tracks import Tracks
 
+AFTER_DAMAGE = "How far damage reaches is a decoder's guess, which may differ where segments are cut elsewhere"
 FEW_BARS = 60
 BARS_S = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
@@ -303,7 +304,8 @@ def _warnings(work: Work[CctvOptions], done: Analysis, summary: Mapping[str, Any
     for start, stop in done.found.holes:
         told.append(f"{(stop - start) / 1e6:g} s from second {start / 1e6:g} on are missing: nothing is known of that span")
     if summary["frames"]["damaged"]:
-        told.append(f"{summary['frames']['damaged']:,} frames could not be decoded; the timeline keeps their place")
+        count = summary["frames"]["damaged"]
+        told.append(f"{count:,} frames could not be decoded; the timeline keeps their place. {AFTER_DAMAGE}")
     if not len(done.tracks):
         told.append("nothing was tracked: look at the background in the report, and at classes, score and detector")
     fast = sum(one["impossible"] for one in summary["speeds"])
