@@ -57,12 +57,16 @@ def with_landings(
     """
     inside = np.zeros(ring.shape, bool)
     inside[core.overlap(ring).inside(ring)] = True
-    found = replace(found, corner=(ring.x0, ring.y0), places={DECK: inside})
-    totals = found.totals(core.overlap(ring).inside(ring))
-    may = found.further(core, ring)
+    part, may = core.overlap(ring).inside(ring), found.further(core, ring)
+    cells = np.bincount(found.numbers[part].ravel(), minlength=found.count + 1)
+    large = np.flatnonzero(~may & (cells * cell_mm * cell_mm >= options.bridge_m2 * MM_PER_M**2))
+    of_large = np.zeros(found.count + 1, bool)
+    of_large[large] = True
     may[0] = False
-    for number in np.flatnonzero(~may)[1:].tolist():
-        may[number] = _is_long({name: values[number] for name, values in totals.items()}, options, cell_mm)
+    found = replace(found, corner=(ring.x0, ring.y0))
+    sums = found.placed(DECK, inside & of_large[found.numbers], part)
+    for number in large.tolist():
+        may[number] = _is_long({name: values[number] for name, values in sums.items()}, options, cell_mm)
     edges = inside & may[found.numbers]
     edges[edges] = (around(found.numbers > 0, 1) < 9)[edges]
     level, drop = _beside(edges, height, terrain, ground_count, window, ring)

@@ -87,7 +87,7 @@ class Candidates:
 
         found = {name: total(raster[part].ravel()[there]) for name, raster in self.sums.items()}
         for name, mask in self.places.items():
-            found |= self._places(name, mask, part)
+            found |= self.placed(name, mask, part)
         found["cells"] = np.bincount(numbers, minlength=size).tolist()
         if self.value is None or self.lowest is None:
             return found
@@ -97,8 +97,8 @@ class Candidates:
         both = [(plain + n * least, square + 2 * least * plain + n * least * least) for plain, square, n, least in rows]
         return {**found, "values": [one[0] for one in both], "squares": [one[1] for one in both]}
 
-    def _places(self, name: str, mask: NDArray[np.bool_], part: tuple[slice, slice]) -> dict[str, list[int]]:
-        """The sums of the places of some cells in a part of the window, of each number."""
+    def placed(self, name: str, mask: NDArray[np.bool_], part: tuple[slice, slice]) -> dict[str, list[int]]:
+        """Of each number, how many of some cells there are in a part of the window, and the sums of their places (`places`)."""
         rows, columns = np.nonzero(mask[part] & (self.numbers[part] > 0))
         own = self.numbers[part][rows, columns]
         x0, y0 = self.corner[0] + (part[1].start or 0), self.corner[1] + (part[0].start or 0)
