@@ -8,6 +8,7 @@ the same trees are shipped as ONNX.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -45,6 +46,8 @@ pulse has several returns. Of its cell: highest and lowest point above ground, h
 the surface to its plane and the least within 3 cells (mm), shares of points (1/1000) of several returns and passed by light,
 of ground, and counts of roof cells."""
 KERNEL = "tilery.workloads.pointcloud.forest_kernel"
+FEW_POINTS = 40_000
+"""So many do not pay for loading the kernel: half a second with numba."""
 DENSITY = 8
 """Points per m2 from which it speaks."""
 FAR_MM = 5_000
@@ -68,7 +71,7 @@ class Forest:
 
     def scores(self, described: Any) -> Any:
         """Scores (int32, n x 3) of described points (int32, n x features). The device does not change a number."""
-        if isinstance(described, np.ndarray):
+        if isinstance(described, np.ndarray) and (len(described) > FEW_POINTS or KERNEL in sys.modules):
             from tilery.workloads.pointcloud.forest_kernel import scores
 
             trees = (self.roots, self.feature, self.threshold, self.left, self.right, self.value, self.base)
