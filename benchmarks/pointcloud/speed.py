@@ -70,7 +70,7 @@ def refit(measured: dict[str, list[tuple[int, float]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--refit", action="store_true")
     parser.add_argument("--peers", action="store_true")
     asked = parser.parse_args()
