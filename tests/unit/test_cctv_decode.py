@@ -241,6 +241,19 @@ def test_bytes_missing_in_the_middle_do_not_matter_to_where_decoding_begins(tmp_
     same_from_anywhere(drop, drop.clips()[0], 7)
 
 
+DAMAGED = 5879, 4930, 5306, 4932, 4431, 4169, 6490, 4408, 5609, 2731
+
+
+def test_a_key_frame_that_is_damaged_itself_does_not_silence_what_follows(tmp_path: Path) -> None:
+    path = make(tmp_path / "open.mkv", frames=90, options=OPEN_GOP, container={"cluster_time_limit": "400"})
+    data = bytearray(path.read_bytes())
+    for place, value in zip(DAMAGED, (37, 164, 103, 97, 184, 150, 191, 252, 198, 100), strict=True):
+        data[place] = value
+    path.write_bytes(data)
+    drop = Drop(tmp_path / "root").add(path)
+    assert same_from_anywhere(drop, drop.clips()[0], 5)[-1][1]
+
+
 def test_of_frames_with_one_time_the_last_is_shown(tmp_path: Path) -> None:
     from tilery.workloads.cctv.decode import _latest
 

@@ -277,7 +277,7 @@ def _displayed(
                 elif early < pts and (failed or not fields) and (last is None or early > last):
                     damaged = damaged or fresh is None or early > fresh  # else it leaned on what was forgotten
                     yield early, None
-            damaged = damaged or (frame.is_corrupt and (fresh is None or pts > fresh))
+            damaged = damaged or (frame.is_corrupt and (fresh is None or pts >= fresh))
             last = pts
             yield pts, None if frame.is_corrupt or pts in doubtful else frame
     yield from ((pts, SPARED if pts in spared else None) for pts, failed in sorted(waiting) if failed or not fields)
