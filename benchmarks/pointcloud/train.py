@@ -138,7 +138,7 @@ def main() -> None:
     for name, (points, truth) in samples.items():
         recorder = Recorder()
         found = ask(points, recorder)
-        table[name] = (recorder.described[0], truth[found.asked])
+        table[name] = (np.concatenate(recorder.described), truth[found.asked])
     print(
         "| sample, never seen | rules: " + " | ".join(GROUPS) + " | learned: " + " | ".join(GROUPS) + " |\n" + "|---" * 7 + "|"
     )

@@ -146,10 +146,11 @@ def test_tiles_their_origin_and_every_order_change_nothing(side: int, origin: tu
 @pytest.mark.parametrize(
     "name", ["ignpt_test_data_77055_627760_LA93_IGN69.laz", "laspy_file_with_both_wkt_and_geotiff_vlrs.las"]
 )
-def test_a_real_file_is_the_same_in_tiles(name: str) -> None:
+def test_a_real_file_is_the_same_in_tiles_and_a_few_points_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     points = read(real(f"pointcloud/samples/{name}"))
     right, counts = labels_of(points, SMALL, 4000)
     assert {"1", "2", "3", "4", "5", "6"} <= set(counts)
+    monkeypatch.setattr(objects, "AT_ONCE", 700)
     labels, cut = labels_of(points, SMALL, 29, (7, 11), seed=1)
     assert np.flatnonzero(labels != right).tolist() == []
     assert cut == counts

@@ -48,6 +48,8 @@ of ground, and counts of roof cells."""
 KERNEL = "tilery.workloads.pointcloud.forest_kernel"
 FEW_POINTS = 40_000
 """So many do not pay for loading the kernel: half a second with numba."""
+AT_ONCE = 1 << 18
+"""Points that are described at once: 64 bytes each, and as much again on the way."""
 DENSITY = 8
 """Points per m2 from which it speaks."""
 FAR_MM = 5_000
@@ -111,52 +113,65 @@ def dense_cells(count: Any, cell_mm: int) -> Any:
     return around(count, 2) * MM_PER_M**2 >= 25 * DENSITY * cell_mm**2
 
 
-def describe(
-    cell: Any,
-    height: Any,
-    several: Any,
-    passed: Any,
-    ground_count: Any,
-    surface: Planes,
-    roofs: Any,
-    window: Window,
-    part: Any,
-    off_roof: Any,
-) -> Any:
-    """The features (int32, len(part) x features) of some of the points above ground.
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What describes points above ground."""
 
-    cell, height (mm), several, passed: of all of them; `ground_count`: ground points a cell; `off_roof`: of the part (mm).
-    """
-    xp, size = module_of(height), window.width * window.height
+    cell: Any
+    """Of all of them, as height (mm) and several."""
+    height: Any
+    several: Any
+    rasters: tuple[Any, ...]
+    """The features of cells, flat (`FEATURES` from `top` on)."""
 
-    def per_cell(chosen: Any) -> Any:
-        return xp.bincount(chosen, minlength=size).reshape(window.shape)
+    @classmethod
+    def of(
+        cls,
+        cell: Any,
+        height: Any,
+        several: Any,
+        passed: Any,
+        ground_count: Any,
+        surface: Planes,
+        roofs: Any,
+        window: Window,
+    ) -> Described:
+        """`ground_count`: ground points a cell; all else of the points above ground, in their cells of `window`."""
+        xp, size = module_of(height), window.width * window.height
 
-    def share(some: Any, all_: Any) -> Any:
-        return 1000 * some // xp.maximum(all_, 1)
+        def per_cell(chosen: Any) -> Any:
+            return xp.bincount(chosen, minlength=size).reshape(window.shape)
 
-    top, low = xp.full(size, NOWHERE, dtype=xp.int32), xp.full(size, -NOWHERE, dtype=xp.int32)
-    xp.maximum.at(top, cell, height.astype(xp.int32))
-    xp.minimum.at(low, cell, height.astype(xp.int32))
-    top = top.reshape(window.shape)
-    rough = xp.floor(xp.sqrt(xp.minimum(surface.variance, FAR_MM * FAR_MM).astype(xp.float64))).astype(xp.int32)
-    count = per_cell(cell)
-    count_3, several_cells = around(count, 1), per_cell(cell[several])
-    own = cell[part]
-    rasters = (
-        top,
-        low.reshape(window.shape),
-        extreme(xp.maximum, top, 1),
-        extreme(xp.maximum, top, 3),
-        rough,
-        extreme(xp.minimum, rough, 1),
-        share(around(several_cells, 1), count_3),
-        share(around(several_cells, 2), around(count, 2)),
-        share(around(per_cell(cell[passed]), 1), count_3),
-        share(around(ground_count, 1), around(ground_count, 1) + count_3),
-        around(roofs, 1),
-        around(roofs, 2),
-    )
-    mine = height[part]
-    columns = (mine, top.ravel()[own] - mine, off_roof, several[part], *(raster.ravel()[own] for raster in rasters))
-    return xp.stack([column.astype(xp.int32) for column in columns], axis=1)
+        def share(some: Any, all_: Any) -> Any:
+            return 1000 * some // xp.maximum(all_, 1)
+
+        top, low = xp.full(size, NOWHERE, dtype=xp.int32), xp.full(size, -NOWHERE, dtype=xp.int32)
+        xp.maximum.at(top, cell, height.astype(xp.int32))
+        xp.minimum.at(low, cell, height.astype(xp.int32))
+        top = top.reshape(window.shape)
+        rough = xp.floor(xp.sqrt(xp.minimum(surface.variance, FAR_MM * FAR_MM).astype(xp.float64))).astype(xp.int32)
+        count = per_cell(cell)
+        count_3, several_cells = around(count, 1), per_cell(cell[several])
+        rasters = (
+            top,
+            low,
+            extreme(xp.maximum, top, 1),
+            extreme(xp.maximum, top, 3),
+            rough,
+            extreme(xp.minimum, rough, 1),
+            share(around(several_cells, 1), count_3),
+            share(around(several_cells, 2), around(count, 2)),
+            share(around(per_cell(cell[passed]), 1), count_3),
+            share(around(ground_count, 1), around(ground_count, 1) + count_3),
+            around(roofs, 1),
+            around(roofs, 2),
+        )
+        return cls(cell, height, several, tuple(raster.ravel() for raster in rasters))
+
+    def features(self, part: Any, off_roof: Any) -> Any:
+        """The features (int32, len(part) x features) of some of the points; `off_roof`: of those (mm)."""
+        xp = module_of(self.height)
+        own, mine = self.cell[part], self.height[part]
+        of_point = (mine, self.rasters[0][own] - mine, off_roof, self.several[part])
+        columns = (*of_point, *(raster[own] for raster in self.rasters))
+        return xp.stack([column.astype(xp.int32) for column in columns], axis=1)

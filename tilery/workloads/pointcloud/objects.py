@@ -20,7 +20,7 @@ from tilery.workloads.pointcloud.candidates import CLASS, HOUSE, WATER, Candidat
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, LOW_NOISE, UNCLASSIFIED, GroundResult
-from tilery.workloads.pointcloud.learned import FAR_MM, Forest, dense_cells, describe
+from tilery.workloads.pointcloud.learned import AT_ONCE, FAR_MM, Described, Forest, dense_cells
 from tilery.workloads.pointcloud.lines import wire_cells
 from tilery.workloads.pointcloud.options import ObjectOptions
 from tilery.workloads.pointcloud.water import NEAR_MM, water_cells
@@ -178,21 +178,15 @@ def classify_objects(
         if believed is not None:
             wanted = wanted[~(believed[0] | believed[1]).ravel()[cell[wanted]]]
         whole_surface = planes(*of_others[:3], window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
-        described = describe(
-            *of_others[3:],
-            returns.several,
-            returns.passed,
-            ground_count,
-            whole_surface,
-            roofs.there,
-            window,
-            part[wanted],
-            off_roof[wanted],
+        described = Described.of(
+            *of_others[3:], returns.several, returns.passed, ground_count, whole_surface, roofs.there, window
         )
-        scores = forest.scores(described)
         asked = place[wanted]
-        building[wanted] = (scores[:, 2] > scores[:, 0]) & (scores[:, 2] > scores[:, 1])
-        plain[wanted] = xp.where(scores[:, 1] >= scores[:, 0], plants(height[wanted], options), UNCLASSIFIED)
+        for start in range(0, len(wanted), AT_ONCE):
+            some = wanted[start : start + AT_ONCE]
+            scores = forest.scores(described.features(part[some], off_roof[some]))
+            building[some] = (scores[:, 2] > scores[:, 0]) & (scores[:, 2] > scores[:, 1])
+            plain[some] = xp.where(scores[:, 1] >= scores[:, 0], plants(height[some], options), UNCLASSIFIED)
         of = xp.where(building, of, -1)
     otherwise[place] = plain
     labels[place] = xp.where(building, BUILDING, plain)
