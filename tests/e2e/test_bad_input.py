@@ -49,7 +49,7 @@ LAS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a scale that is no number": (put("<d", SCALES, np.nan), "has a scale of nan in x"),
     "an overflowing scale": (put("<d", SCALES + 8, 1e300), "has a scale of 1e+300 in y, so its coordinates overflow"),
     "a scale that leaves the earth": (put("<d", SCALES, 1e30), "has a scale of 1e+30 in x, so its coordinates overflow"),
-    "heights beyond the sky": (put("<d", SCALES + 16, 1e4), "has heights beyond 2,147 km; its scale or offset in z is wrong"),
+    "heights beyond the sky": (put("<d", SCALES + 16, 1e4), "point 0 has z = 411,190,000.00, and its header says 406.26 to"),
     "bounds that are no numbers": (put("<d", BOUNDS, np.inf), "has bounds in its header that are not numbers"),
     "bounds far beyond its points": (put("<d", BOUNDS, 1e12), "has bounds in x in its header that coordinates of its scale"),
     "text instead of points": (lambda data: b"x;y;z\n1;2;3\n" * 100, "is not a LAS or LAZ file: it does not start with LASF"),

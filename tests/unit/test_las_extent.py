@@ -9,6 +9,7 @@ import pytest
 from tests.unit.las_files import las_of, laz_of, stored
 from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud.columns import iter_columns
+from tilery.workloads.pointcloud.coordinates import millimetres
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.shards import shards_of
 
@@ -49,3 +50,14 @@ def test_a_header_that_says_nothing_is_not_asked(tmp_path: Path, bounds: list[fl
     if any(bounds):  # turned round, near the offsets
         struct.pack_into("<6d", las, 179, 500_000, 500_001, 5_000_000, 5_000_001, 100, 101)
     assert read(tmp_path, bytes(las)) == 1_700
+
+
+def test_heights_beyond_the_sky_are_refused_where_the_header_says_nothing(tmp_path: Path) -> None:
+    las = bytearray(las_of(1))
+    struct.pack_into("<d", las, 147, 1e4)  # scale of z
+    struct.pack_into("<6d", las, 179, *[0.0] * 6)
+    store, source = stored(tmp_path, bytes(las), "city.laz")
+    file = read_las(store, source)
+    (columns,) = (columns for shard in shards_of(file) for _, columns in iter_columns(store, source, file, shard))
+    with pytest.raises(BadInput, match="has heights beyond 2,147 km; its scale or offset in z is wrong"):
+        millimetres(file, columns, 1, 1)
