@@ -17,6 +17,7 @@ from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_from_id, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
 from tilery.workloads.pointcloud.ground import GROUND, Lowest, ground_of
+from tilery.workloads.pointcloud.heap import give_back_freed_pages
 from tilery.workloads.pointcloud.learned import shipped
 from tilery.workloads.pointcloud.objects import REACH, Found, classify_objects
 from tilery.workloads.pointcloud.options import PointCloudOptions
@@ -61,13 +62,16 @@ def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
         key = work.key("tile", "fragments", item["id"], f"{shard}.fragment")
         parts.append(fragments.decode(work.store.get(key), key))
     points, starts = fragments.join(parts)
+    shards = [part.shard for part in parts]
+    del parts  # joined: what is classified needs their room
+    give_back_freed_pages()
     class_layer.prepare(len(points))
     found = classify(points, tile, frame, work.options, work.device, told=item["told"])
     for number, shard in enumerate(item["shards"]):
         mine = np.arange(starts[number], starts[number + 1])
         mine = mine[found.labels[mine] != 0]
         columns = (points.index[mine], found.labels[mine], found.numbers[mine].astype(np.uint32), found.otherwise[mine])
-        data = fragments.encode_labels(fragments.Labels(parts[number].shard, *columns))
+        data = fragments.encode_labels(fragments.Labels(shards[number], *columns))
         work.store.put(work.out("labels", item["id"], f"{shard}.labels"), data)
     layers.write(work, tile, frame, points, found.labels, Undecided(found.otherwise, found.numbers))
     return {

@@ -115,14 +115,10 @@ def dense_cells(count: Any, cell_mm: int) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What describes points above ground."""
+    """What of the cells describes points above ground."""
 
-    cell: Any
-    """Of all of them, as height (mm) and several."""
-    height: Any
-    several: Any
     rasters: tuple[Any, ...]
-    """The features of cells, flat (`FEATURES` from `top` on)."""
+    """Flat: `FEATURES` from `top` on."""
 
     @classmethod
     def of(
@@ -136,7 +132,8 @@ class Described:
         roofs: Any,
         window: Window,
     ) -> Described:
-        """`ground_count`: ground points a cell; all else of the points above ground, in their cells of `window`."""
+        """From all points above ground: their cells in `window`, heights (mm), returns and surface; and from the number of
+        ground points a cell and the cells of roofs."""
         xp, size = module_of(height), window.width * window.height
 
         def per_cell(chosen: Any) -> Any:
@@ -166,12 +163,11 @@ class Described:
             around(roofs, 1),
             around(roofs, 2),
         )
-        return cls(cell, height, several, tuple(raster.ravel() for raster in rasters))
+        return cls(tuple(raster.ravel() for raster in rasters))
 
-    def features(self, part: Any, off_roof: Any) -> Any:
-        """The features (int32, len(part) x features) of some of the points; `off_roof`: of those (mm)."""
-        xp = module_of(self.height)
-        own, mine = self.cell[part], self.height[part]
-        of_point = (mine, self.rasters[0][own] - mine, off_roof, self.several[part])
-        columns = (*of_point, *(raster[own] for raster in self.rasters))
+    def features(self, cell: Any, height: Any, several: Any, off_roof: Any) -> Any:
+        """The features (int32, points x features) of some points: their cells, heights (mm), whether their pulses have several
+        returns, and distances to the nearest roof's plane (mm)."""
+        xp = module_of(height)
+        columns = (height, self.rasters[0][cell] - height, off_roof, several, *(raster[cell] for raster in self.rasters))
         return xp.stack([column.astype(xp.int32) for column in columns], axis=1)

@@ -147,6 +147,7 @@ def classify_objects(
         labels[which] = CLASS[WATER]
         region[which] = cell
         candidates.append(water)
+    del low, grass  # most points of most tiles: what follows needs their room
     other = there[seen == UNCLASSIFIED]
     cell = cells[seen == UNCLASSIFIED]
     x, y, z, returns = x[other], y[other], z[other].astype(xp.int64), Returns.of(packed[other], told)
@@ -158,33 +159,32 @@ def classify_objects(
     hard = hard_cells(x, y, z, height, high, returns, window, cell_mm, options)
     wires = wire_cells(cell, height, returns.passed, window, round(options.wire_m * MM_PER_M), told)
     alone = alone_above(cell, z, height, count, window, options)
+    described = None
+    if forest is not None and told:
+        surface = planes(x, y, z, window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
+        described = Described.of(cell, height, returns.several, returns.passed, ground_count, surface, roofs.there, window)
 
     part = xp.flatnonzero(mine[other])
     place = other[part]
-    of_others = (x, y, z, cell, height)
-    x, y, z, height, cell = x[part], y[part], z[part], height[part], cell[part]
+    x, y, z, height, cell, several = x[part], y[part], z[part], height[part], cell[part], returns.several[part]
     plain = plants(height, options)
     plain[hard.ravel()[cell] & (height >= round(options.hard_m * MM_PER_M))] = UNCLASSIFIED
     plain[wires.ravel()[cell] & (height >= round(options.wire_m * MM_PER_M))] = WIRE
     plain[z >= alone.ravel()[cell]] = HIGH_NOISE
     plain[~known[part]] = UNCLASSIFIED
-    of, off_roof = roof_of(x, y, z, cell, high[part], ~returns.several[part], roofs, window, cell_mm, options)
+    of, off_roof = roof_of(x, y, z, cell, high[part], ~several, roofs, window, cell_mm, options)
     of = xp.where((plain == WIRE) | (plain == HIGH_NOISE), -1, of)
     building = of >= 0
     asked = None
-    if forest is not None and told:
+    if forest is not None and described is not None:
         dense = dense_cells(count, cell_mm).ravel()[cell]
         wanted = xp.flatnonzero(dense & (plain != WIRE) & (plain != HIGH_NOISE) & known[part])
         if believed is not None:
             wanted = wanted[~(believed[0] | believed[1]).ravel()[cell[wanted]]]
-        whole_surface = planes(*of_others[:3], window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
-        described = Described.of(
-            *of_others[3:], returns.several, returns.passed, ground_count, whole_surface, roofs.there, window
-        )
         asked = place[wanted]
         for start in range(0, len(wanted), AT_ONCE):
             some = wanted[start : start + AT_ONCE]
-            scores = forest.scores(described.features(part[some], off_roof[some]))
+            scores = forest.scores(described.features(cell[some], height[some], several[some], off_roof[some]))
             building[some] = (scores[:, 2] > scores[:, 0]) & (scores[:, 2] > scores[:, 1])
             plain[some] = xp.where(scores[:, 1] >= scores[:, 0], plants(height[some], options), UNCLASSIFIED)
         of = xp.where(building, of, -1)
