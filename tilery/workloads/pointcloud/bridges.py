@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workloads.pointcloud.array_module import module_of, to_host
-from tilery.workloads.pointcloud.candidates import Candidates
+from tilery.workloads.pointcloud.candidates import Candidates, beside, inside, spread
 from tilery.workloads.pointcloud.features import around
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.options import ObjectOptions
@@ -55,8 +55,7 @@ def with_landings(
 
     height: of the roof in each cell of `window` (int64 mm); terrain (int32 mm, `VOID` where unknown) and ground points there.
     """
-    inside = np.zeros(ring.shape, bool)
-    inside[core.overlap(ring).inside(ring)] = True
+    counts = inside(core, ring)
     part, may = core.overlap(ring).inside(ring), found.further(core, ring)
     cells = np.bincount(found.numbers[part].ravel(), minlength=found.count + 1)
     large = np.flatnonzero(~may & (cells * cell_mm * cell_mm >= options.bridge_m2 * MM_PER_M**2))
@@ -64,15 +63,14 @@ def with_landings(
     of_large[large] = True
     may[0] = False
     found = replace(found, corner=(ring.x0, ring.y0))
-    sums = found.placed(DECK, inside & of_large[found.numbers], part)
+    sums = found.placed(DECK, counts & of_large[found.numbers], part)
     for number in large.tolist():
         may[number] = _is_long({name: values[number] for name, values in sums.items()}, options, cell_mm)
-    edges = inside & may[found.numbers]
+    edges = counts & may[found.numbers]
     edges[edges] = (around(found.numbers > 0, 1) < 9)[edges]
     level, drop = _beside(edges, height, terrain, ground_count, window, ring)
-    places, drops = {DECK: inside & may[found.numbers], LANDING: np.zeros(ring.shape, bool)}, np.zeros(ring.shape, np.int64)
-    places[LANDING][edges], drops[edges] = level, drop & ~level
-    return replace(found, places=places, sums={**found.sums, "drops": drops})
+    places = {DECK: counts & may[found.numbers], LANDING: spread(edges, level) > 0}
+    return replace(found, places=places, sums={**found.sums, "drops": spread(edges, drop & ~level)})
 
 
 def _beside(
@@ -80,19 +78,14 @@ def _beside(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Of each edge, whether there is ground at its level within `FAR` cells, and whether there is terrain far below."""
     xp = module_of(terrain)
-    rows, columns = (xp.asarray(values) for values in np.nonzero(edges))
-    row, column = rows + (ring.y0 - window.y0), columns + (ring.x0 - window.x0)
-    own = height.ravel()[row * window.width + column]
+    own = height[ring.inside(window)][xp.asarray(edges)]
     level, drop = (xp.zeros(len(own), dtype=bool) for _ in range(2))
-    for dy in range(-FAR, FAR + 1):
-        for dx in range(-FAR, FAR + 1):
-            y, x = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
-            other = y * window.width + x
-            at = terrain.ravel()[other].astype(xp.int64)
-            rise = xp.where(at != VOID, at - own, 0)
-            if max(abs(dy), abs(dx)) <= NEAR:
-                level |= (at != VOID) & (ground_count.ravel()[other] > 0) & (abs(rise) <= LEVEL_MM)
-            drop |= rise <= -DROP_MM
+    for far, other in beside(edges, window, ring, FAR, terrain):
+        at = terrain.ravel()[other].astype(xp.int64)
+        rise = xp.where(at != VOID, at - own, 0)
+        if far <= NEAR:
+            level |= (at != VOID) & (ground_count.ravel()[other] > 0) & (abs(rise) <= LEVEL_MM)
+        drop |= rise <= -DROP_MM
     return to_host(level), to_host(drop)
 
 
@@ -127,7 +120,9 @@ def is_bridge(sums: Mapping[str, int], options: ObjectOptions, cell_mm: int) -> 
     x, y = (sums[f"{LANDING}_{name}"] for name in "xy")
     xx, yy, xy = (landings * sums[f"{LANDING}_{name}"] - a * b for name, a, b in (("xx", x, x), ("yy", y, y), ("xy", x, y)))
     apart = (xx * east * east + yy * north * north + 2 * xy * east * north) / (landings * landings)
-    east_off, north_off = ((deck * a - landings * b) / (deck * landings) for a, b in ((x, sums["deck_x"]), (y, sums["deck_y"])))
+    east_off, north_off = (
+        (deck * a - landings * b) / (deck * landings) for a, b in ((x, sums[f"{DECK}_x"]), (y, sums[f"{DECK}_y"]))
+    )
     aside = abs(east_off * east + north_off * north)
     half = length / 2
     return apart >= ENDS * max(half - NEAR / 2, 0.0) ** 2 and aside <= half / 2 and sums["drops"] >= SIDES * length

@@ -6,6 +6,7 @@ value, which only grows. Where the span is too wide already, a tile knows that t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tilery.workloads.pointcloud.array_module import to_host
+from tilery.workloads.pointcloud.array_module import module_of, to_host
 from tilery.workloads.pointcloud.grid import Window
 
 HOUSE, WATER, WIDE = "house", "water", "wide roof"
@@ -75,6 +76,14 @@ class Candidates:
         further[0] = True
         return further
 
+    def refused_where(self, core: Window, ring: Window, is_one: Callable[[Mapping[str, int]], bool]) -> NDArray[np.bool_]:
+        """Per number whether its region is refused already, or ends in the tile and is none by what was added up over it."""
+        assert self.refused is not None
+        refused, totals = self.refused.copy(), self.totals(core.overlap(ring).inside(ring))
+        for number in np.flatnonzero(~refused & ~self.further(core, ring)).tolist():
+            refused[number] = not is_one({name: values[number] for name, values in totals.items()})
+        return refused
+
     def totals(self, part: tuple[slice, slice]) -> dict[str, list[int]]:
         """Of each number what is added up over its cells in a part of the window: `cells`; then, but 0 where a region is
         refused, the sums and, where there are values, `values` and `squares`."""
@@ -120,3 +129,29 @@ class Candidates:
             for n, x, y, xx, yy, xy in sums
         ]
         return {f"{name}{of}": [row[at] for row in moved] for at, of in enumerate(("", "_x", "_y", "_xx", "_yy", "_xy"))}
+
+
+def inside(core: Window, ring: Window) -> NDArray[np.bool_]:
+    """Raster of `ring`: whether a cell is in the core, where things are added up."""
+    cells = np.zeros(ring.shape, bool)
+    cells[core.overlap(ring).inside(ring)] = True
+    return cells
+
+
+def beside(chosen: NDArray[np.bool_], window: Window, ring: Window, far: int, like: Any) -> Iterator[tuple[int, Any]]:
+    """For each step of up to `far` cells along both axes, how long it is and the cells (flat indices of `window`, arrays as
+    `like`) that lie so from the chosen ones of `ring`. Cells on the rim stand for those beyond it."""
+    xp = module_of(like)
+    rows, columns = (xp.asarray(values) for values in np.nonzero(chosen))
+    row, column = rows + (ring.y0 - window.y0), columns + (ring.x0 - window.x0)
+    for dy in range(-far, far + 1):
+        for dx in range(-far, far + 1):
+            y, x = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
+            yield max(abs(dy), abs(dx)), y * window.width + x
+
+
+def spread(chosen: NDArray[np.bool_], values: Any) -> NDArray[np.int64]:
+    """A raster of what the chosen cells have, 0 elsewhere."""
+    raster = np.zeros(chosen.shape, np.int64)
+    raster[chosen] = to_host(values)
+    return raster

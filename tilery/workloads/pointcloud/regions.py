@@ -199,18 +199,13 @@ def _told(
     )
     told = (near_x[0] | near_x[1]) & (near_y[0] | near_y[1])
     told |= np.where(near_x[0] | near_x[1], y, x) % EVERY == 0
-    for edge, near in zip(sides[0], near_x, strict=True):
-        before = np.zeros(len(x), bool)
-        for column in range(edge - RING, edge + RING):
-            at = np.clip(column - window.x0 + 1, 0, wide.shape[1] - 1)
-            before |= wide[rows, at]
-        told |= near & ~before
-    for edge, near in zip(sides[1], near_y, strict=True):
-        before = np.zeros(len(x), bool)
-        for row in range(edge - RING, edge + RING):
-            at = np.clip(row - window.y0 + 1, 0, wide.shape[0] - 1)
-            before |= wide[at, columns]
-        told |= near & ~before
+    across = (sides[0], near_x, wide, window.x0, rows), (sides[1], near_y, wide.T, window.y0, columns)
+    for edges, nears, cells, start, along in across:
+        for edge, near in zip(edges, nears, strict=True):
+            before = np.zeros(len(along), bool)
+            for place in range(edge - RING, edge + RING):
+                before |= cells[along, np.clip(place - start + 1, 0, cells.shape[1] - 1)]
+            told |= near & ~before
     return told
 
 

@@ -19,10 +19,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tilery.workloads.pointcloud.array_module import module_of, to_host
-from tilery.workloads.pointcloud.candidates import WATER, Candidates
+from tilery.workloads.pointcloud.candidates import WATER, Candidates, beside, inside, spread
 from tilery.workloads.pointcloud.features import around, extreme
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.options import ObjectOptions
@@ -81,7 +80,7 @@ def water_cells(
     part = ring.inside(window)
     found = Candidates.of(WATER, there[part], level[part] + lowest, FALL_MM)
     found = replace(found, sums=_weighed(found, count, terrain, window, core, ring))
-    return replace(found, refused=_refused(found, core, ring, options, cell_mm))
+    return replace(found, refused=found.refused_where(core, ring, lambda sums: is_water(sums["cells"], sums, options, cell_mm)))
 
 
 def _slopes(seeds: Any, level: Any) -> Any:
@@ -96,46 +95,27 @@ def _slopes(seeds: Any, level: Any) -> Any:
     return slopes
 
 
-def _refused(found: Candidates, core: Window, ring: Window, options: ObjectOptions, cell_mm: int) -> NDArray[np.bool_]:
-    """Per number whether its region is no water for sure: as it varies too much, or ends in the tile and is none."""
-    assert found.refused is not None
-    refused, totals = found.refused.copy(), found.totals(core.overlap(ring).inside(ring))
-    for number in np.flatnonzero(~refused & ~found.further(core, ring)).tolist():
-        sums = {name: values[number] for name, values in totals.items()}
-        refused[number] = not is_water(sums["cells"], sums, options, cell_mm)
-    return refused
-
-
 def _weighed(found: Candidates, count: Any, terrain: Any, window: Window, core: Window, ring: Window) -> dict[str, Any]:
     """What is added up over the cells of `core` in regions that may be water; rasters of `ring`."""
     xp = module_of(terrain)
-    inside = np.zeros(ring.shape, bool)
-    inside[core.overlap(ring).inside(ring)] = True
     assert found.value is not None
     assert found.refused is not None
-    there = inside & ~found.refused[found.numbers]
+    there = inside(core, ring) & ~found.refused[found.numbers]
     edges = there & (around(found.numbers > 0, 1) < 9)
-    rows, columns = (xp.asarray(values) for values in np.nonzero(edges))
     level = xp.asarray(found.value[edges])
-    row, column = rows + (ring.y0 - window.y0), columns + (ring.x0 - window.x0)
     bank, drop = (xp.zeros(len(level), dtype=bool) for _ in range(2))
     dry, dry_points = (xp.zeros(len(level), dtype=xp.int64) for _ in range(2))
-    for dy in range(-RADIUS, RADIUS + 1):
-        for dx in range(-RADIUS, RADIUS + 1):
-            y, x = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
-            other = y * window.width + x
-            height = terrain.ravel()[other]  # beyond the window, as on its outermost cells, all is void
-            rise = xp.where(height != VOID, height - level, 0)
-            higher = rise >= BANK_MM
-            bank |= higher
-            drop |= rise <= -BANK_MM
-            dry += higher
-            dry_points += xp.where(higher, count.ravel()[other], 0)
+    for _, other in beside(edges, window, ring, RADIUS, terrain):
+        height = terrain.ravel()[other]  # beyond the window, as on its outermost cells, all is void
+        rise = xp.where(height != VOID, height - level, 0)
+        higher = rise >= BANK_MM
+        bank |= higher
+        drop |= rise <= -BANK_MM
+        dry += higher
+        dry_points += xp.where(higher, count.ravel()[other], 0)
     sums = {"points": np.where(there, to_host(count[ring.inside(window)]), 0), "edge": edges.astype(np.int64)}
-    for name, values in (("bank", bank), ("drop", drop), ("dry", dry), ("dry_points", dry_points)):
-        sums[name] = np.zeros(ring.shape, np.int64)
-        sums[name][edges] = to_host(values)
-    return sums
+    beyond = {"bank": bank, "drop": drop, "dry": dry, "dry_points": dry_points}
+    return sums | {name: spread(edges, values) for name, values in beyond.items()}
 
 
 def is_water(cells: int, sums: Mapping[str, int], options: ObjectOptions, cell_mm: int) -> bool:

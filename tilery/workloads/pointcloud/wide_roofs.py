@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tilery.workloads.pointcloud.array_module import module_of, to_host
-from tilery.workloads.pointcloud.candidates import WIDE, Candidates
+from tilery.workloads.pointcloud.candidates import WIDE, Candidates, beside, inside, spread
 from tilery.workloads.pointcloud.features import around, extreme
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.options import ObjectOptions
@@ -50,14 +49,16 @@ def wide_roofs(
 
     there: the level cells (bool) of `window`; terrain: its heights (int32 mm).
     """
-    part, inner = ring.inside(window), core.overlap(ring).inside(ring)
-    found = Candidates.of(WIDE, there[part])
+    inner = core.overlap(ring).inside(ring)
+    found = Candidates.of(WIDE, there[ring.inside(window)])
     cells = np.bincount(found.numbers[inner].ravel(), minlength=found.count + 1)
     refused = cells * cell_mm * cell_mm > MOST_M2 * MM_PER_M**2
     refused[0] = True
     found = replace(found, refused=refused)
     found = replace(found, sums=_outline(found, there, terrain, window, core, ring))
-    return replace(found, refused=refused | _complete_and_none(found, core, ring, options, cell_mm))
+    return replace(
+        found, refused=found.refused_where(core, ring, lambda sums: is_wide_roof(sums["cells"], sums, options, cell_mm))
+    )
 
 
 def level_cells(ground_count: Any, terrain: Any) -> Any:
@@ -76,37 +77,15 @@ def _outline(found: Candidates, there: Any, terrain: Any, window: Window, core: 
     """How many edges have something lower, or else something higher, beyond; rasters of `ring`, of what lies in the core."""
     xp = module_of(terrain)
     assert found.refused is not None
-    inside = np.zeros(ring.shape, bool)
-    inside[core.overlap(ring).inside(ring)] = True
-    edges = inside & ~found.refused[found.numbers] & to_host(around(there, 1)[ring.inside(window)] < 9)
-    rows, columns = (xp.asarray(values) for values in np.nonzero(edges))
-    row, column = rows + (ring.y0 - window.y0), columns + (ring.x0 - window.x0)
-    own = terrain.ravel()[row * window.width + column].astype(xp.int64)
+    part = ring.inside(window)
+    edges = inside(core, ring) & ~found.refused[found.numbers] & to_host(around(there, 1)[part] < 9)
+    own = terrain[part][xp.asarray(edges)].astype(xp.int64)
     lower, higher = (xp.zeros(len(own), dtype=bool) for _ in range(2))
-    for dy in range(-FAR, FAR + 1):
-        for dx in range(-FAR, FAR + 1):
-            y, x = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
-            other = y * window.width + x
-            rise = xp.where(there.ravel()[other], terrain.ravel()[other] - own, 0)
-            lower |= rise <= -LOWER_MM
-            higher |= rise >= HIGHER_MM
-    sums = {}
-    for name, values in (("lower", lower), ("higher", higher & ~lower)):
-        sums[name] = np.zeros(ring.shape, np.int64)
-        sums[name][edges] = to_host(values)
-    return sums
-
-
-def _complete_and_none(
-    found: Candidates, core: Window, ring: Window, options: ObjectOptions, cell_mm: int
-) -> NDArray[np.bool_]:
-    """Per number whether its region ends in the tile and is no roof."""
-    further, totals = found.further(core, ring), found.totals(core.overlap(ring).inside(ring))
-    refused = np.zeros(found.count + 1, bool)
-    for number in np.flatnonzero(~further).tolist():
-        sums = {name: values[number] for name, values in totals.items()}
-        refused[number] = not is_wide_roof(sums["cells"], sums, options, cell_mm)
-    return refused
+    for _, other in beside(edges, window, ring, FAR, terrain):
+        rise = xp.where(there.ravel()[other], terrain.ravel()[other] - own, 0)
+        lower |= rise <= -LOWER_MM
+        higher |= rise >= HIGHER_MM
+    return {"lower": spread(edges, lower), "higher": spread(edges, higher & ~lower)}
 
 
 @dataclass(frozen=True, slots=True)
