@@ -24,14 +24,14 @@ from tilery.outcomes import BadInput, Transient
 from tilery.run import Source
 from tilery.store.disk import DiskFull
 from tilery.store.port import Store
-from tilery.workloads.pointcloud import copc, laz, unifying
-from tilery.workloads.pointcloud.las_header import Chunk, Evlr, LasFile
+from tilery.workloads.pointcloud import copc, crs, laz, unifying
+from tilery.workloads.pointcloud.las_header import HEADER_SIZES, Chunk, Evlr, LasFile
 from tilery.workloads.pointcloud.octree import MOST_AT_ONCE, VOXEL_LEVELS, Cube, Key, Node, Places, Sorting, key_of
 from tilery.workloads.pointcloud.points import Records, iter_records
 from tilery.workloads.pointcloud.shards import Shard
 from tilery.workloads.pointcloud.stitch import ShardOutput
 from tilery.workloads.pointcloud.unifying import EXTRA_BYTES, SPEC, Union, unified, union_of
-from tilery.workloads.pointcloud.upgrading import encoding_of
+from tilery.workloads.pointcloud.upgrading import VERSION, VLR_HEAD, encoding_of
 
 MOST_POINTS = 150_000_000
 """Points of one file: they take about half of a function's 15 minutes (benchmarks/pointcloud)."""
@@ -44,11 +44,10 @@ PART_POINTS = 1_000_000
 SAMPLE = 61
 """One point in so many says where the parts are to be cut: a prime, as scanners have beams in powers of two."""
 BATCH_POINTS = 1 << 19
-PROJECTION, WKT = "LASF_Projection", 2112
-HEADER_SIZE, RECORD_HEAD = 375, 54
+HEADER_SIZE = HEADER_SIZES[VERSION[1]]
 MOST_EXTENDED = 64 << 20
 """Bytes of all extended records that are carried over."""
-GPS_TIME, MADE_UP_RETURNS, ENCODING_WKT = 0b1, 0b1000, 0b1_0000
+GPS_TIME, MADE_UP_RETURNS = 0b1, 0b1000
 """Bits of the global encoding."""
 
 Batches = Iterable[tuple[LasFile, Records]]
@@ -101,7 +100,7 @@ def _is_made_anew(user_id: str, record_id: int) -> bool:
     """Whether a record is about the file that it stands in, and not about its points."""
     if user_id == SPEC:
         return record_id == EXTRA_BYTES
-    return user_id in (laz.USER_ID, copc.USER_ID, PROJECTION)
+    return user_id in (laz.USER_ID, copc.USER_ID, crs.USER_ID)
 
 
 def write(
@@ -275,7 +274,7 @@ class _Coding:
     def _header(self, evlrs_at: int) -> bytes:
         union, first = self.union, self.files[0].head
         timed = [file for file in self.files if file.point_format not in unifying.TIMELESS]
-        encoding = ENCODING_WKT | (encoding_of(timed[0]) & GPS_TIME if timed else 0)
+        encoding = crs.WKT_IS_MEANT | (encoding_of(timed[0]) & GPS_TIME if timed else 0)
         encoding |= max(encoding_of(file) & MADE_UP_RETURNS for file in self.files)
         size = sum(item.size for item in self.laszip.items)
         bounds = []
@@ -292,14 +291,14 @@ class _Coding:
         """The header's records: COPC's own first, as it wants it, then what a reader needs, then all that the files had."""
         own = [(copc.USER_ID, copc.INFO, info), (laz.USER_ID, laz.RECORD_ID, self.laszip.data)]
         if self.crs_wkt:
-            own.append((PROJECTION, WKT, self.crs_wkt.encode() + b"\0"))
+            own.append((crs.USER_ID, crs.WKT, self.crs_wkt.encode() + b"\0"))
         if self.union.extra:
             own.append((SPEC, EXTRA_BYTES, self.union.described))
         found = [struct.pack("<H16sHH32s", 0, user.encode(), number, len(data), b"") + data for user, number, data in own]
         for file in self.files:
             for vlr in file.vlrs:
-                given = file.head[vlr.at - RECORD_HEAD : vlr.at + len(vlr.data)]
-                kept = vlr.user_id == PROJECTION if not self.crs_wkt else False
+                given = file.head[vlr.at - VLR_HEAD : vlr.at + len(vlr.data)]
+                kept = vlr.user_id == crs.USER_ID and not self.crs_wkt
                 if given not in found and (kept or not _is_made_anew(vlr.user_id, vlr.record_id)):
                     found.append(given)
         return found

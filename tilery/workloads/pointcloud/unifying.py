@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.outcomes import BadInput
+from tilery.workloads.pointcloud.columns import COLOURED
 from tilery.workloads.pointcloud.las_header import LasFile
 from tilery.workloads.pointcloud.points import Records
 from tilery.workloads.pointcloud.upgrading import carry_over, encoding_of
@@ -22,7 +23,7 @@ SPEC, EXTRA_BYTES = "LASF_Spec", 4
 DESCRIBED = 192
 """Bytes of the description of an extra dimension."""
 WAVEFORMS = (4, 5, 9, 10)
-COLOURED, INFRARED, TIMELESS = (2, 3, 7, 8), (8,), (0, 2)
+INFRARED, TIMELESS = 8, (0, 2)
 MOST = 2**31 - 1
 MOST_UNDOCUMENTED = 255
 """Bytes that one description without a type can stand for."""
@@ -114,7 +115,7 @@ def union_of(files: Sequence[LasFile]) -> Union:
         if (encoding_of(file) ^ encoding_of(timed[0])) & 1:
             raise BadInput(f"{file.name} and {timed[0].name} tell GPS time in two ways: leave out the product copc")
     formats = {file.point_format for file in files}
-    point_format = 8 if formats & set(INFRARED) else 7 if formats & set(COLOURED) else 6
+    point_format = 8 if INFRARED in formats else 7 if formats & set(COLOURED) else 6
     scale = min(abs(value) for file in files for value in file.scales)
     same = len({file.offsets for file in files}) == 1
     low, high = (
