@@ -47,10 +47,9 @@ def accepted(settings: Settings) -> list[Accepted]:
     found = [Accepted("DeadLetters", "AwsSolutions-SQS3", "this queue is the dead-letter queue")]
     for name, kind in functions.items():
         path = f"Functions/{name.title().replace('-', '')}"
-        looks = kind.name in ("explain", "watchdog")
-        found += _wildcards(path, ["*"], LOOKING if looks else TRACING)
-        if looks:
-            found += _wildcards(path, _children(settings), "every run of our own machines")
+        found += _wildcards(path, ["*"], LOOKING if kind.name == "watchdog" else TRACING)
+        if kind.name in ("explain", "watchdog"):
+            found += _wildcards(path, _runs(settings), "every run of our own machines")
         if kind.kind == "control":
             found.append(
                 Accepted(path, "AwsSolutions-L1", "Python 3.13 is pinned: the newest for which every package has wheels")
@@ -64,12 +63,9 @@ def accepted(settings: Settings) -> list[Accepted]:
     return found + _instances(settings)
 
 
-def _children(settings: Settings) -> list[str]:
-    states, labels = HERE.format("states"), map_labels(STATEMACHINES / "pipeline.asl.json")
+def _runs(settings: Settings) -> list[str]:
     machines = [pipeline_name(settings.prefix, workload) for workload in settings.workloads]
-    runs = [f"{states}execution:{machine}:*" for machine in machines]
-    kinds = ("execution", "mapRun")
-    return runs + [f"{states}{kind}:{machine}/{label}:*" for machine in machines for label in labels for kind in kinds]
+    return [f"{HERE.format('states')}execution:{machine}:*" for machine in machines]
 
 
 def _tenant_data(settings: Settings) -> list[Accepted]:

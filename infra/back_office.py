@@ -12,9 +12,7 @@ from infra.nanoservices import Nanoservices
 from infra.permissions import statement
 from infra.settings import Settings
 from infra.storage import Storage
-from infra.workflows import STATEMACHINES, execution_arn, machine_arn, map_labels, pipeline_name
-
-LOOK = ["states:DescribeExecution", "states:GetExecutionHistory", "states:ListMapRuns"]
+from infra.workflows import execution_arn, machine_arn, pipeline_name
 
 
 def allow_back_office(
@@ -25,25 +23,10 @@ def allow_back_office(
     machines = [pipeline_name(settings.prefix, workload) for workload in settings.workloads]
     machine_arns = [machine_arn(stack, name) for name in machines]
     executions = [execution_arn(stack, f"{name}:*") for name in machines]
-    labels = map_labels(STATEMACHINES / "pipeline.asl.json")
-    children = [execution_arn(stack, f"{name}/{label}:*") for name in machines for label in labels]
-    map_runs = [
-        stack.format_arn(
-            service="states",
-            resource="mapRun",
-            resource_name=f"{name}/{label}:*",
-            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-        )
-        for name in machines
-        for label in labels
-    ]
     control = functions.control
-    answer = ["states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"]
-    control["gate"].add_to_role_policy(statement(answer, machine_arns))
+    control["gate"].add_to_role_policy(statement(["states:SendTaskSuccess"], machine_arns))
     for name in ("explain", "watchdog"):
-        control[name].add_to_role_policy(statement(LOOK, executions + children))
-        control[name].add_to_role_policy(statement(["states:DescribeMapRun", "states:ListExecutions"], map_runs))
-        control[name].add_to_role_policy(statement(["batch:DescribeJobs"], ["*"]))
+        control[name].add_to_role_policy(statement(["states:DescribeExecution"], executions))
     queues = ["batch:ListJobs", "batch:DescribeJobQueues", "batch:DescribeComputeEnvironments"]
     control["watchdog"].add_to_role_policy(statement(queues, ["*"]))
     control["watchdog"].add_environment("TILERY_QUEUES", ",".join(queue_arns))

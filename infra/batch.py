@@ -162,6 +162,7 @@ class Jobs(Construct):
         self._prefix, self._workload, self._network = prefix, workload, network
         self._environment = {
             **environment,
+            "AWS_DEFAULT_REGION": cdk.Stack.of(self).region,
             "TILERY_WORKLOAD": workload,
             "POWERTOOLS_SERVICE_NAME": f"process-{workload}",
             # there is no X-Ray daemon beside a Batch container

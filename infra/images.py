@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_ecs as ecs
@@ -39,9 +40,9 @@ class Image(Construct):
         registry, _, rest = uri.partition("/")
         name, _, tag = rest.rpartition(":")
         parts = registry.split(".")
-        if len(parts) < 6 or parts[1:3] != ["dkr", "ecr"] or not name:
+        if len(parts) < 6 or parts[1:3] != ["dkr", "ecr"] or not name or "@" in name:
             raise UnknownSetting(f"images: {uri!r} is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG")
-        arn = f"arn:{self.node.try_get_context('partition') or 'aws'}:ecr:{parts[3]}:{parts[0]}:repository/{name}"
+        arn = f"arn:{cdk.Aws.PARTITION}:ecr:{parts[3]}:{parts[0]}:repository/{name}"
         return ecr.Repository.from_repository_attributes(self, "Given", repository_arn=arn, repository_name=name), tag
 
     def function_code(self, command: list[str]) -> lambda_.DockerImageCode:

@@ -36,6 +36,16 @@ class Notices(Construct):
     def __init__(self, scope: Construct, name: str, *, key: kms.IKey, email: str) -> None:
         super().__init__(scope, name)
         self.topic = sns.Topic(self, "Topic", master_key=key, enforce_ssl=True, display_name="Tilery")
+        # a policy of our own (here: TLS only) takes the place of the one that would let alarms of the account in
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AlarmsAndBudgetOfThisAccount",
+                principals=[iam.ServicePrincipal(service) for service in ("cloudwatch.amazonaws.com", "budgets.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
+            )
+        )
         if email:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
 
@@ -61,6 +71,7 @@ class Alarms(Construct):
             self._alarm(f"Failed{workload.title()}", machine.metric_failed(), f"A {workload} run failed: see failure.json")
             self._alarm(f"TimedOut{workload.title()}", machine.metric_timed_out(), f"A {workload} run took too long")
         self._alarm("IngestFailed", ingest.metric_failed(), "An upload event could not be handled, not even kept")
+        self._alarm("IngestTimedOut", ingest.metric_timed_out(), "An upload event took too long to handle, and was not kept")
         letters = dead_letters.metric_approximate_number_of_messages_visible()
         self._alarm("DeadLetters", letters, "An upload or an end of a run was not handled: read the dead-letter queue")
         for function in functions:
@@ -98,16 +109,6 @@ class Budget(Construct):
 
     def __init__(self, scope: Construct, name: str, *, prefix: str, dollars: float, topic: sns.Topic) -> None:
         super().__init__(scope, name)
-        account = cdk.Stack.of(self).account
-        topic.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="BudgetOfThisAccount",
-                principals=[iam.ServicePrincipal("budgets.amazonaws.com")],
-                actions=["sns:Publish"],
-                resources=[topic.topic_arn],
-                conditions={"StringEquals": {"aws:SourceAccount": account}},
-            )
-        )
         subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=topic.topic_arn)
         budgets.CfnBudget(
             self,

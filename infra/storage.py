@@ -51,17 +51,22 @@ class Storage(Construct):
         key = kms.Key(
             self, "Key", enable_key_rotation=True, removal_policy=self._removal, description="Tilery data and notices"
         )
-        services = ("cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com")
-        key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="NoticesOfThisAccount",
-                principals=[iam.ServicePrincipal(service) for service in services],
-                actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                resources=["*"],
-                conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
-            )
-        )
+        ours = {"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}}
+        key.add_to_resource_policy(self._may_encrypt("NoticesOfThisAccount", ["cloudwatch", "budgets"], ours))
+        # EventBridge hands KMS no source account: with the condition its notices would be dropped without a word
+        key.add_to_resource_policy(self._may_encrypt("NoticesOfEvents", ["events"]))
         return key
+
+    @staticmethod
+    def _may_encrypt(sid: str, services: list[str], conditions: dict[str, object] | None = None) -> iam.PolicyStatement:
+        """That AWS services may speak on a topic under this key."""
+        return iam.PolicyStatement(
+            sid=sid,
+            principals=[iam.ServicePrincipal(f"{service}.amazonaws.com") for service in services],
+            actions=["kms:Decrypt", "kms:GenerateDataKey"],
+            resources=["*"],
+            conditions=conditions,
+        )
 
     def _bucket(self, name: str, *, rule: s3.LifecycleRule, versioned: bool) -> s3.Bucket:
         return s3.Bucket(

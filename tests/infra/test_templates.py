@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.infra.conftest import ROOT, Synthesis
-from tests.infra.template import Deployment, load
+from tests.infra.template import REGION, Deployment, as_list, load
 from tilery import keys, names
 
 
@@ -101,6 +101,7 @@ def test_job_definitions_are_the_lanes_and_outlive_updates(full: Deployment) -> 
         assert properties["ResourceRetentionPolicy"] == {"SkipDeregisterOnUpdate": True}
         assert properties["Timeout"] == {"AttemptDurationSeconds": names.JOB_TIMEOUT_S}
         assert "Command" not in container or container["Command"] == []
+        assert {"Name": "AWS_DEFAULT_REGION", "Value": REGION} in container["Environment"]
         assert properties["RetryStrategy"]["EvaluateOnExit"] == [
             {"Action": "RETRY", "OnStatusReason": "Host EC2*"},
             {"Action": "RETRY", "OnReason": "CannotPullContainerError:*"},
@@ -162,12 +163,28 @@ def test_failures_time_outs_dead_letters_and_blocked_queues_are_told(full: Deplo
     assert {"ExecutionsFailed", "ExecutionsTimedOut", "ApproximateNumberOfMessagesVisible", "Errors"} <= watched
     topic = full.arn("AWS::SNS::Topic", "NoticesTopic")
     assert all(one["Properties"]["AlarmActions"] == [topic] for one in alarms)
+    speakers = {"cloudwatch.amazonaws.com", "budgets.amazonaws.com", "events.amazonaws.com"}
+    assert allowed_services(full, "AWS::SNS::TopicPolicy", "PolicyDocument", "sns:Publish").keys() == speakers
+    keepers = allowed_services(full, "AWS::KMS::Key", "KeyPolicy", "kms:GenerateDataKey")
+    assert keepers.keys() == speakers
+    assert not keepers["events.amazonaws.com"], "EventBridge sends KMS no source account"
     blocked = [
         one["Properties"]["EventPattern"]["detail"]["jobQueue"]
         for one in full.resources("AWS::Events::Rule").values()
         if one["Properties"].get("EventPattern", {}).get("source") == ["aws.batch"]
     ]
     assert len(blocked[0]) == len(names.BATCH_LANES)
+
+
+def allowed_services(deployment: Deployment, kind: str, policy: str, action: str) -> dict[str, Any]:
+    """Service -> the condition under which the policies of this kind let it act."""
+    return {
+        service: one.get("Condition", {})
+        for resource in deployment.resources(kind).values()
+        for one in resource["Properties"][policy]["Statement"]
+        if one["Effect"] == "Allow" and action in as_list(one["Action"]) and "Service" in one["Principal"]
+        for service in as_list(one["Principal"]["Service"])
+    }
 
 
 def test_outputs_say_what_a_person_needs(dev: Synthesis, deployed: Deployment) -> None:
