@@ -122,7 +122,7 @@ def _query(target: StackTarget, line: dict[str, Any]) -> Iterator[dict[str, Any]
     start = int(datetime.fromisoformat(line["received"]).timestamp()) - 60
     stop = int(datetime.fromisoformat(line["ended"]).timestamp() if line["ended"] else datetime.now(UTC).timestamp()) + 600
     wanted = (
-        f"fields @timestamp, @log, @message | filter @message like '{line['run_id']}' or @logStream like '{line['run_id']}' "
+        f"fields @timestamp, @log, @message | filter @message like '{line['run_id']}' "
         f"| sort @timestamp asc | limit {_MOST_LINES}"
     )
     for first in range(0, len(groups), 50):

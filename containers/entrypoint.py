@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from tilery import keys, ledger, recorder
+from tilery.logs import structured
 from tilery.outcomes import BadInput, Outcome, OutOfMemory
 from tilery.store import open_store
 from tilery.store.port import Store
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m containers.entrypoint TENANT RUN STAGE JOB", file=sys.stderr)
         return BadInput.exit_code
     tenant, run_id, stage, job = arguments
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout, force=True)
+    structured().append_keys(run_id=run_id, tenant=tenant, job=PurePosixPath(job).stem)
     recorder.start()
     stop = Stop()
     stop.listen()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from tilery.logs import structured
 from tilery.outcomes import BadInput, Outcome
 from tilery.run import SCHEMA
 
@@ -19,9 +19,8 @@ Handler = Callable[[Event, Any], Any]
 
 
 def nanoservice(name: str) -> Callable[[Callable[[Event], Any]], Handler]:
-    """Decorate `function(event) -> JSON`. Refuses payloads of another schema; counts outcomes by their class."""
-    logging.getLogger("tilery").setLevel(logging.INFO)
-    logger, metrics = Logger(service=name), Metrics(namespace="Tilery", service=name)
+    """Decorate `function(event) -> JSON`. Refuses payloads of another schema; logs the answer, counts outcomes by class."""
+    logger, metrics = structured(name), Metrics(namespace="Tilery", service=name)
 
     def decorate(function: Callable[[Event], Any]) -> Handler:
         @wraps(function)
@@ -36,6 +35,7 @@ def nanoservice(name: str) -> Callable[[Callable[[Event], Any]], Handler]:
                 metrics.add_metric(name=type(outcome).__name__, unit=MetricUnit.Count, value=1)
                 raise
             metrics.add_metric(name="Done", unit=MetricUnit.Count, value=1)
+            logger.info({"returned": result})
             return result
 
         measured: Handler = metrics.log_metrics(_traced(name, handle))

@@ -60,6 +60,9 @@ def test_a_job_of_an_unknown_run_fails_and_says_so_in_the_store(tmp_path: Path, 
     written = json.loads((tmp_path / error_key("acme", RUN, JOB)).read_text())
     assert ran.returncode == written["exit_code"] != 0
     assert written["sentence"]
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert written["sentence"] in str(lines[-1]["message"])
+    assert {(line["run_id"], line["tenant"]) for line in lines} == {(RUN, "acme")}, "`tilery logs` looks for the run's id"
 
 
 ITEM = """
