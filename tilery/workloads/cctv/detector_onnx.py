@@ -137,12 +137,12 @@ def load(name: str, data: bytes, description: Description, classes: Sequence[int
 
 
 def _narrowed(data: bytes, description: Description, wanted: Sequence[int]) -> bytes | None:
-    """CenterNet's scores are a large share of its cost: a map at a fine stride for each class."""
+    """A map of scores for each class is a share of a network's cost: of CenterNet's, at its fine stride, a large one."""
     how = description.decode
-    if how.kind != "centernet" or not wanted or len(wanted) == len(description.labels):
+    maps = {"centernet": 1, "nanodet": len(how.strides)}.get(how.kind, 0)
+    if not maps or not wanted or len(wanted) == len(description.labels):
         return None
-    output = how.outputs[0] if how.outputs else "score"
-    return narrowed(data, output, len(description.labels), wanted)
+    return narrowed(data, how.outputs, maps, len(description.labels), wanted)
 
 
 def _session(name: str, data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:

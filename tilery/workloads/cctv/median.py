@@ -18,12 +18,22 @@ def median(pictures: Sequence[Rgb]) -> Rgb:
     """The lower median (an observed value, never a mean of two) of each pixel and channel; `ValueError` without a picture."""
     if not pictures:
         raise ValueError("a median needs at least one picture")
-    middle = (len(pictures) - 1) // 2
     result = np.empty_like(pictures[0])
     for top in range(0, len(result), ROWS):
-        stack = np.stack([picture[top : top + ROWS] for picture in pictures])
-        result[top : top + ROWS] = np.partition(stack, middle, axis=0)[middle]
+        result[top : top + ROWS] = _median([picture[top : top + ROWS] for picture in pictures])
     return result
+
+
+def _median(pictures: list[Rgb]) -> Rgb:
+    """The largest values of all are taken away until half are left: comparing whole pictures is many times faster than
+    sorting what each pixel shows."""
+    for count in range(len(pictures), (len(pictures) - 1) // 2, -1):
+        largest = pictures[0]
+        for at in range(1, count):
+            smaller = np.minimum(largest, pictures[at])
+            largest = np.maximum(largest, pictures[at])
+            pictures[at - 1] = smaller
+    return largest
 
 
 def median_of_moved(pictures: Sequence[Rgb], matrices: Sequence[NDArray[np.float64]]) -> Rgb:

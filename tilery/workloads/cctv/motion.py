@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from tilery.workloads.cctv import nms
 from tilery.workloads.cctv.detector import Found
 from tilery.workloads.cctv.labels import LABELS, MOVING
+from tilery.workloads.cctv.median import median
 
 Rgb = NDArray[np.uint8]
+Plane = NDArray[np.uint8]
+"""One channel of a picture."""
 Mask = NDArray[np.uint8]
 """0 or 1."""
 Channel = NDArray[np.float32]
@@ -53,30 +57,33 @@ UNNAMED_SCORE = 0.3
 class Background:
     """What a fixed camera sees when nothing moves."""
 
-    pictures: Sequence[Rgb]
+    planes: Sequence[Sequence[Plane]]
+    """Red, green and blue of each picture."""
     usual: Rgb
     """The median."""
 
     @staticmethod
     def of(pictures: Sequence[Rgb]) -> Background:
-        stack = np.stack(pictures)
-        middle = (len(stack) - 1) // 2
-        return Background(pictures, np.partition(stack, middle, axis=0)[middle])
+        return Background([_planes(one) for one in pictures], median(pictures))
 
     def moving(self, picture: Rgb) -> Mask:
         """Which pixels show something that is not background, nor its shadow."""
-        margin = np.full_like(picture, LIKE)
-        least, most = cv2.subtract(picture, margin), cv2.add(picture, margin)
+        own = _planes(picture)
         alike = np.zeros(picture.shape[:2], np.uint8)
-        for other in self.pictures:
-            np.subtract(alike, cv2.inRange(other, least, most), out=alike)  # 255 less is one more
-        mask = (alike < OFTEN * len(self.pictures)).astype(np.uint8)
+        for planes in self.planes:
+            off = reduce(cv2.max, map(cv2.absdiff, own, planes))
+            cv2.add(alike, cv2.threshold(off, LIKE, 1, cv2.THRESH_BINARY_INV)[1], alike)
+        mask = (alike < OFTEN * len(self.planes)).astype(np.uint8)
         different = np.flatnonzero(mask)
         mask.reshape(-1)[different] = ~_shadow(picture.reshape(-1, 3)[different], self.usual.reshape(-1, 3)[different])
         # of zeros and ones the median is what more than half of them are
         ones = cv2.boxFilter(mask, -1, (SPECK, SPECK), normalize=False, borderType=cv2.BORDER_REPLICATE)
         without_specks = (ones > SPECK * SPECK // 2).astype(np.uint8)
         return np.asarray(cv2.morphologyEx(without_specks, cv2.MORPH_CLOSE, np.ones((GAP, GAP), np.uint8)), np.uint8)
+
+
+def _planes(picture: Rgb) -> Sequence[Plane]:
+    return [np.asarray(plane, np.uint8) for plane in cv2.split(picture)]
 
 
 def _shadow(seen: Rgb, usual: Rgb) -> NDArray[np.bool_]:

@@ -6,12 +6,16 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.frames import Frames
+
+QUALITY = 95
+"""Of a JPEG picture."""
 
 
 def encode_frames(frames: Frames) -> bytes:
@@ -50,25 +54,23 @@ def decode_detections(data: bytes) -> Detections:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A picture without loss. zstd is several times faster than PNG, for what lives no longer than till the merge."""
+    """A picture as a JPEG file, colours at full resolution: a third of the time and of the bytes of one without loss, and no
+    one sees the difference in what is made of many."""
 
     time_us: int
-    height: int
-    width: int
     data: bytes
 
     @staticmethod
     def of(time_us: int, rgb: NDArray[np.uint8]) -> Packed:
-        data = _zstd().compress(_differences(rgb).tobytes(), asbytes=True)
-        return Packed(time_us, rgb.shape[0], rgb.shape[1], data)
+        how = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+        _, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), how)
+        return Packed(time_us, data.tobytes())
 
 
 def encode_pictures(pictures: list[Packed]) -> bytes:
-    """Columns time_us, height, width, data."""
+    """Columns time_us, data."""
     columns = {
         "time_us": pa.array([one.time_us for one in pictures], pa.int64()),
-        "height": pa.array([one.height for one in pictures], pa.int32()),
-        "width": pa.array([one.width for one in pictures], pa.int32()),
         "data": pa.array([one.data for one in pictures], pa.binary()),
     }
     return _encode(columns, compression=None)  # they are packed already
@@ -76,23 +78,13 @@ def encode_pictures(pictures: list[Packed]) -> bytes:
 
 def decode_pictures(data: bytes) -> list[tuple[int, NDArray[np.uint8]]]:
     """(time_us, (h, w, 3) RGB) of each."""
-    return [(one["time_us"], _unpacked(**one)) for one in _decode(data).to_pylist()]
+    return [(one["time_us"], _unpacked(one["data"])) for one in _decode(data).to_pylist()]
 
 
-def _differences(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Each pixel less the one to its left, modulo 256."""
-    found = rgb.copy()
-    found[:, 1:] -= rgb[:, :-1]
-    return found
-
-
-def _unpacked(time_us: int, height: int, width: int, data: bytes) -> NDArray[np.uint8]:
-    raw = _zstd().decompress(data, height * width * 3)
-    return np.asarray(np.frombuffer(raw, np.uint8).reshape(height, width, 3).cumsum(axis=1, dtype=np.uint8), np.uint8)
-
-
-def _zstd() -> Any:
-    return pa.Codec("zstd", compression_level=1)
+def _unpacked(data: bytes) -> NDArray[np.uint8]:
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert found is not None
+    return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _encode(columns: dict[str, Any], compression: str | None = "zstd") -> bytes:
