@@ -32,7 +32,7 @@ FUNCTIONS = {
         Function("whole", "data", 8192, 900, True),
         Function("plan", "control", 2048, 900, True),
         Function("tile", "data", 3008, 900, True),
-        Function("check", "control", 1024, 900, True),
+        Function("check", "control", 2048, 900, True),
         Function("merge", "data", 4096, 900, True),
         Function("finish", "data", 3008, 900, True),
         Function("publish", "data", 8192, 900, True),

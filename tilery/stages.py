@@ -3,6 +3,7 @@
 A stage's folder is work/TENANT/STAGE/FINGERPRINT/ with
   items.jsonl (items-N.jsonl for merge round N)   what there is to do
   done/ID.json, failed/ID.json                    one marker an item
+  done.jsonl                                      all markers of a complete stage, so that nobody reads them one by one again
   complete.json                                   every marker was there
 The fingerprint hashes the inputs, the options that the stage and those before it read, the code, and tolerated holes: the
 same work has the same folder, whichever run asks for it.
@@ -20,15 +21,16 @@ from datetime import datetime
 from typing import Any
 
 from tilery import keys, registry
+from tilery.device import Device
 from tilery.ledger import now
-from tilery.outcomes import BadInput, Incomplete
+from tilery.outcomes import BadInput, Incomplete, Outcome
 from tilery.packing import pack
 from tilery.run import Run
 from tilery.store.port import NotFound, Store
 from tilery.workload import ALL, Done, Item, Stage, StageName, Work, Workload
 
-READERS = 16
-"""Markers are small objects; this many are read at once."""
+AT_ONCE = 32
+"""Markers and job lists are small objects; this many are read or written at once."""
 
 
 WorkOf = Callable[[Store, Run, "Link", "list[Link]"], Work[Any]]
@@ -142,28 +144,51 @@ def failed(store: Store, link: Link, ids: Iterable[str]) -> list[dict[str, Any]]
 
 def values(store: Store, link: Link, ids: Iterable[str]) -> list[dict[str, Any]]:
     """What the verbs returned for these finished items, in order."""
-    return [
-        json.loads(data)["value"] for data in _get_all(store, [keys.join(link.folder, "done", f"{item}.json") for item in ids])
-    ]
+    return [marker["value"] for marker in _read_markers(store, link, ids)]
 
 
 def devices(store: Store, links: list[Link]) -> list[tuple[str, str]]:
     """The devices, with the reasons, that the finished items of these stages were computed on; sorted, without repeats."""
-    found = set()
-    for link in links:
-        ids = sorted(markers(store, link, "done"))
-        for data in _get_all(store, [keys.join(link.folder, "done", f"{item}.json") for item in ids]):
-            marker = json.loads(data)
-            found.add((str(marker["device"]), str(marker["reason"])))
-    return sorted(found)
+    return sorted({(str(one["device"]), str(one["reason"])) for link in links for one in _finished(store, link)})
 
 
 def done_items(store: Store, link: Link, round_: int = 0) -> list[Done]:
     """The finished items of a stage (or merge round), in the order of its list."""
-    present = markers(store, link, "done")
-    items = [item for item in read_items(store, link, round_) if item["id"] in present]
-    returned = values(store, link, [str(item["id"]) for item in items])
-    return [Done(item, value) for item, value in zip(items, returned, strict=True)]
+    returned = {marker["id"]: marker["value"] for marker in _finished(store, link)}
+    return [Done(item, returned[item["id"]]) for item in read_items(store, link, round_) if item["id"] in returned]
+
+
+def _finished(store: Store, link: Link) -> list[dict[str, Any]]:
+    """The markers of a stage's finished items, in all rounds, each with its `id`."""
+    try:
+        return read_lines(store, _gathered_key(link))
+    except NotFound:  # it is not complete
+        return _read_markers(store, link, sorted(markers(store, link, "done")))
+
+
+def _read_markers(store: Store, link: Link, ids: Iterable[str]) -> list[dict[str, Any]]:
+    wanted = list(ids)
+    found = _get_all(store, [_done_key(link, item) for item in wanted])
+    return [{"id": item, **json.loads(data)} for item, data in zip(wanted, found, strict=True)]
+
+
+def finished(store: Store, link: Link, ids: Iterable[str]) -> frozenset[str]:
+    """Which of these items have their marker. A few are asked for by name: a list of the stage would be long for each job."""
+    wanted = list(ids)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(lambda item: store.head(_done_key(link, item)) is not None, wanted)
+        return frozenset(item for item, there in zip(wanted, found, strict=True) if there)
+
+
+def mark_done(store: Store, link: Link, item: str, value: Mapping[str, Any], seconds: float, on: Device) -> None:
+    """Leave the completion marker of an item: after its output, and the last thing that is done for it."""
+    marker = {"value": value, "seconds": round(seconds, 3), "device": on.kind, "reason": on.reason, "at": now()}
+    store.put(_done_key(link, item), json.dumps(marker, sort_keys=True).encode())
+
+
+def mark_failed(store: Store, link: Link, item: str, failure: Outcome) -> None:
+    body = {"item": item, "error": type(failure).__name__, "sentence": str(failure), "at": now()}
+    store.put(keys.join(link.folder, "failed", f"{item}.json"), json.dumps(body, sort_keys=True).encode())
 
 
 def last_round(store: Store, link: Link) -> int:
@@ -183,7 +208,7 @@ def read_lines(store: Store, key: str) -> list[Any]:
 
 
 def markers(store: Store, link: Link, kind: str) -> frozenset[str]:
-    """Ids of the items that have a marker of this kind (`done`, `failed`). Found by LIST: a missing key may answer 403."""
+    """Ids of all items that have a marker of this kind (`done`, `failed`)."""
     prefix = f"{link.folder}/{kind}/"
     return frozenset(entry.key.removeprefix(prefix).removesuffix(".json") for entry in store.list(prefix))
 
@@ -209,13 +234,17 @@ def note_whole(store: Store, run: Run, seconds: float) -> None:
 
 def write_jobs(store: Store, run: Run, link: Link, round_: int, items: list[Item], kind: str) -> int:
     """Pack items into jobs: one JSONL file a job, and one list with a line for each. Returns the number of jobs."""
-    lines = []
-    for number, job in enumerate(pack(items, link.stage.work_per_job, spread=spread())):
+
+    def write(numbered: tuple[int, list[Item]]) -> dict[str, Any]:
+        number, job = numbered
         name = f"{link.name}-{round_}-{kind}{number:05d}"
         key = keys.run(run.tenant, run.run_id, "jobs", f"{name}.jsonl")
-        _write_lines(store, key, job)
-        lines.append({"key": key, "name": name, "items": len(job), "work": sum(float(item["work"]) for item in job)})
-    _write_lines(store, _list_key(run, link.name, round_, kind), lines)
+        store.put(key, _lines(job))
+        return {"key": key, "name": name, "items": len(job), "work": sum(float(item["work"]) for item in job)}
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        lines = list(pool.map(write, enumerate(pack(items, link.stage.work_per_job, spread=spread()))))
+    store.put(_list_key(run, link.name, round_, kind), _lines(lines))
     return len(lines)
 
 
@@ -279,6 +308,7 @@ def _passed(store: Store, run: Run, link: Link) -> bool:
 
 def _complete(store: Store, run: Run, link: Link, missing: list[str]) -> None:
     if not missing:
+        store.put(_gathered_key(link), _lines(_read_markers(store, link, sorted(markers(store, link, "done")))))
         store.put(keys.join(link.folder, "complete.json"), json.dumps({"at": now()}).encode())
     _note(store, run, link.name, passed=now(), missing=missing)
 
@@ -307,16 +337,20 @@ def _note_key(run: Run, stage: str, kind: str) -> str:
     return keys.run(run.tenant, run.run_id, "stages", f"{stage}-{kind}.json")
 
 
+def _done_key(link: Link, item: str) -> str:
+    return keys.join(link.folder, "done", f"{item}.json")
+
+
+def _gathered_key(link: Link) -> str:
+    return keys.join(link.folder, "done.jsonl")
+
+
 def _items_key(link: Link, round_: int) -> str:
     return keys.join(link.folder, f"items-{round_}.jsonl" if round_ else "items.jsonl")
 
 
 def _list_key(run: Run, stage: str, round_: int, kind: str) -> str:
     return keys.run(run.tenant, run.run_id, "jobs", f"{stage}-{round_}-{kind}list.jsonl")
-
-
-def _write_lines(store: Store, key: str, lines: Iterable[Mapping[str, Any]]) -> None:
-    store.put(key, _lines(lines))
 
 
 def _create_lines(store: Store, key: str, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -329,5 +363,5 @@ def _lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _get_all(store: Store, wanted: list[str]) -> list[bytes]:
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(store.get, wanted))

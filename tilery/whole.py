@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
 
-from tilery import device, keys, ledger, registry, stages, worker
+from tilery import device, keys, registry, stages, worker
 from tilery.outcomes import Outcome, OutOfMemory, Transient
 from tilery.progress import Progress, Show, shown
 from tilery.run import Run
 from tilery.store.port import Store
-from tilery.workload import Done
 
 
 def whole(store: Store, tenant: str, run_id: str) -> None:
@@ -37,14 +35,9 @@ def whole(store: Store, tenant: str, run_id: str) -> None:
     seconds = round(time.perf_counter() - begun, 3)
     stages.write_items(store, last, [one.item for one in done])
     for one in done:
-        _mark(store, keys.join(last.folder, "done", f"{one.item['id']}.json"), one, seconds / len(done), on)
+        stages.mark_done(store, last, str(one.item["id"]), one.value, seconds / len(done), on)
     stages.complete(store, run, last)
     stages.note_whole(store, run, seconds)
-
-
-def _mark(store: Store, key: str, one: Done, seconds: float, on: device.Device) -> None:
-    marker = {"value": one.value, "seconds": seconds, "device": on.kind, "reason": on.reason, "at": ledger.now()}
-    store.put(key, json.dumps(marker, sort_keys=True).encode())
 
 
 def _job(store: Store, run: Run, stage: str, key: str, show: Show) -> None:

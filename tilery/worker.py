@@ -6,7 +6,6 @@ The same loop runs in the Lambda functions tile, merge and finish, and in a Batc
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import tempfile
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tilery import device, keys, ledger, registry, stages
+from tilery import device, registry, stages
 from tilery.options import parse
 from tilery.outcomes import BadInput, Outcome, OutOfMemory, Transient
 from tilery.progress import Progress, Show
@@ -93,7 +92,7 @@ def run_job(
     links = stages.chain(store, run)
     link = next(link for link in links if link.name == stage)
     items: list[Item] = stages.read_lines(store, job)
-    finished = stages.markers(store, link, "done")
+    finished = stages.finished(store, link, [str(item["id"]) for item in items])
     on = device.choose(str(run.options.get("device", "auto")), registry.load(run.workload).gpu)
     log.info("job %s: %d items, %d already done, device %s (%s)", job, len(items), len(finished), on.kind, on.reason)
     failures: list[Outcome] = []
@@ -127,11 +126,10 @@ def _do(
             value = _verb(workload, work)(work, _with_values(store, link, links, item))
     except Exception as error:
         failure = as_outcome(error, item)
-        _mark_failed(store, link, item, failure)
+        stages.mark_failed(store, link, str(item["id"]), failure)
         raise failure from error
     seconds = time.perf_counter() - begun
-    marker = {"value": value, "seconds": round(seconds, 3), "device": on.kind, "reason": on.reason, "at": ledger.now()}
-    store.put(keys.join(link.folder, "done", f"{item['id']}.json"), json.dumps(marker, sort_keys=True).encode())
+    stages.mark_done(store, link, str(item["id"]), value, seconds, on)
     return seconds
 
 
@@ -166,8 +164,3 @@ def _with_values(store: Store, link: Link, links: list[Link], item: Item) -> Ite
         return item
     before = link if item["round"] else links[links.index(link) - 1]
     return {**item, "values": stages.values(store, before, item["parts"])}
-
-
-def _mark_failed(store: Store, link: Link, item: Item, failure: Outcome) -> None:
-    body = {"item": item["id"], "error": type(failure).__name__, "sentence": str(failure), "at": ledger.now()}
-    store.put(keys.join(link.folder, "failed", f"{item['id']}.json"), json.dumps(body, sort_keys=True).encode())

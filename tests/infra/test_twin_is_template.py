@@ -25,6 +25,7 @@ PREFIX = "tilery-dev-"
 FROM_THE_SERVICE = re.compile(r"AWS_(LAMBDA|BATCH)_\w+")
 """What Lambda and Batch themselves put into the environment."""
 PLACE = {
+    "AWS_DEFAULT_REGION",
     "TILERY_STORE",
     "TILERY_DROP_BUCKET",
     "TILERY_WORK_BUCKET",

@@ -40,7 +40,10 @@ def test_the_share_of_a_job_is_that_of_its_items() -> None:
     assert told == [("process", 0.0), ("process", 0.125), ("process", 0.75), ("process", 1.0)]
 
 
-def test_a_long_item_is_a_line_in_the_log_every_half_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_item_is_a_line_in_the_log_every_half_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("tilery"), "propagate", True)  # a handler imported here before took its lines
     seconds = count(0.0, 10.0)
     job = Progress("process", 2, clock=lambda: next(seconds))
     with caplog.at_level(logging.INFO, "tilery.worker"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tilery.outcomes import BadInput, Incomplete, Outcome
 from tilery.store import open_store
 from tilery.store.disk import DiskFull
 from tilery.store.port import Store
+from tilery.store.recording import RecordingStore
 
 NUMBERS = "\n".join(str(number) for number in range(1, 61)).encode()
 TOTAL = sum(number * number for number in range(1, 61))
@@ -81,6 +83,25 @@ def test_doing_everything_twice_changes_nothing(store: Store) -> None:
         assert total(store, run_id) == TOTAL
     calls = [entry for entry in store.list("work/acme/process/") if "/calls/" in entry.key]
     assert len(calls) == 6
+
+
+def test_each_marker_is_read_when_its_stage_is_complete_and_by_its_merge(store: Store, tmp_path: Path) -> None:
+    """200,000 markers are half an hour of requests when whoever needs them reads them again, or a list of them for each job."""
+    run_id = drop(store, {"lane": "fargate"})
+    sizing.size(store, "acme", run_id)
+    log = tmp_path / "operations"
+    recording = RecordingStore(store, str(log), "")
+    work(recording, run_id)
+    publishing.publish(recording, "acme", run_id)
+    done = [
+        one for one in map(json.loads, log.read_text().splitlines()) if "/process/" in one["key"] and "/done/" in one["key"]
+    ]
+    counts = Counter((one["operation"], one["key"]) for one in done)
+    assert {one["operation"] for one in done} == {"head", "put", "get", "list"}
+    assert {count for (operation, _), count in counts.items() if operation == "get"} == {2}
+    assert {count for (operation, _), count in counts.items() if operation == "head"} == {1}
+    # planning, checking, and gathering; not once a job
+    assert max(count for (operation, _), count in counts.items() if operation == "list") == 3
 
 
 def test_a_missing_item_is_incomplete_and_a_redrive_goes_round_with_only_it(store: Store) -> None:
