@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tilery import keys, manifest, publishing, registry, sizing, stages, whole, 
 from tilery.outcomes import BadInput, Incomplete, Outcome
 from tilery.store import open_store
 from tilery.store.disk import DiskFull
-from tilery.store.port import Store
+from tilery.store.port import Digest, Store
 from tilery.store.recording import RecordingStore
 
 NUMBERS = "\n".join(str(number) for number in range(1, 61)).encode()
@@ -29,10 +30,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield open_store("acme")
 
 
-def drop(store: Store, options: dict[str, object], dataset: str = "set") -> str:
+def drop(store: Store, options: dict[str, object], dataset: str = "set", **ready: object) -> str:
     store.put(f"drop/acme/sums/{dataset}/a.txt", NUMBERS)
     key = f"drop/acme/sums/{dataset}/{keys.READY}"
-    store.put(key, json.dumps({"options": options}).encode())
+    store.put(key, json.dumps({"options": options, **ready}).encode())
     entry = store.head(key)
     assert entry is not None
     return manifest.receive(store, "drop", key, entry.version).run_id
@@ -148,6 +149,21 @@ def test_a_replaced_input_is_refused(store: Store) -> None:
     store.put("drop/acme/sums/set/a.txt", b"1\n2\n")
     with pytest.raises(BadInput, match=r"a\.txt was replaced after the run had been asked for"):
         sizing.size(store, "acme", run_id)
+
+
+@pytest.mark.parametrize("said", ["as it is", "another"])
+def test_a_named_sha256_is_checked_where_the_store_keeps_another_checksum(
+    store: Store, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(store), "digest", lambda *_, **__: Digest("crc64nvme", "AAAAAAAAAAA="))
+    right = hashlib.sha256(NUMBERS).hexdigest()
+    files = [{"name": "a.txt", "sha256": right if said == "as it is" else "0" * 64}]
+    run_id = drop(store, {}, files=files)
+    if said == "as it is":
+        sizing.size(store, "acme", run_id)
+    else:
+        with pytest.raises(BadInput, match=f"a.txt: its sha256 is {right}"):
+            sizing.size(store, "acme", run_id)
 
 
 def test_finished_stages_are_shared_only_while_their_files_are_young(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

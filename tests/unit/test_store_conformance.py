@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -22,8 +23,8 @@ from tilery.outcomes import BadInput, Transient
 from tilery.store import open_store
 from tilery.store.directory import DirectoryStore
 from tilery.store.parts import LONGEST_COPY, MIB, SMALLEST, copied, length, plan
-from tilery.store.port import Changed, NotFound, Segment, Span, Store
-from tilery.store.s3 import S3Store, coalesce, part_size
+from tilery.store.port import Changed, Digest, NotFound, Segment, Span, Store
+from tilery.store.s3 import S3Store, coalesce, kept_digest, part_size
 
 REFUSED = ["work/a//b", "work/../b", "work/a/", "/work/a", "work/a\nb", "elsewhere/a", "work", "", "work/" + "x" * 1025]
 
@@ -476,6 +477,18 @@ def test_a_checksum_that_s3_keeps_is_the_digest(server: Server, at: str) -> None
     if found.get("ChecksumType") != "FULL_OBJECT":
         pytest.skip("this moto does not report the type of a checksum")
     assert server.store().digest(at + "a").algorithm == "crc64nvme"
+
+
+def test_no_large_object_is_read_to_be_named() -> None:
+    """However it came: with a CRC-64 or nothing, from `tilery drop` whole or in parts, from a program that adds a CRC-32."""
+    sha256 = hashlib.sha256(b"content")
+    sums = base64.b64encode(sha256.digest()).decode()
+    large: dict[str, Any] = {"ContentLength": 100 << 30, "ETag": '"e"', "VersionId": "v"}
+    assert kept_digest({**large, "ChecksumCRC64NVME": "c=", "ChecksumType": "FULL_OBJECT"}) == Digest("crc64nvme", "c=")
+    assert kept_digest({**large, "ChecksumSHA256": sums}) == Digest("sha256", sha256.hexdigest())
+    assert kept_digest({**large, "ChecksumSHA256": f"{sums}-7"}) == Digest("sha256-of-parts", f"{sums}-7")
+    assert kept_digest({**large, "ChecksumCRC32": "AAAAAA=="}) == Digest("upload", "v")
+    assert kept_digest({**large, "ContentLength": 5}) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 28), st.integers(0, 1 << 20)), max_size=30))

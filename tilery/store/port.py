@@ -50,7 +50,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A content digest: `algorithm` is `sha256`, or `crc64nvme` (base64) for objects composed on S3."""
+    """A content digest: `algorithm` is `sha256` (hexadecimal), or what S3 keeps: `crc64nvme` or `sha256-of-parts` (base64), or
+    for a large object without any of them the id of its `upload`."""
 
     algorithm: str
     value: str

@@ -5,6 +5,7 @@ from one session. S3 computes a CRC-64/NVME of each object that arrives without 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 """
 
+import base64
 import hashlib
 import os
 import uuid
@@ -38,6 +39,8 @@ AT_ONCE = 8
 NEIGHBOURS = MIB
 """Ranges nearer than this (bytes) are read in one request: the bytes between cost less than a round trip."""
 LONGEST_READ = 64 * MIB
+LARGEST_HASHED = 4096 * MIB
+"""Bytes of an object that is read for its digest; half a minute."""
 CREDENTIALS_AGE = timedelta(minutes=5)
 """How long obstore may keep what the session gave it; botocore refreshes at least 10 minutes before the end."""
 
@@ -156,8 +159,8 @@ class S3Store:
         pinned = {"VersionId": version} if version else {}
         with plain_errors(key, reading=True):
             head = self._client.head_object(Bucket=self._buckets[area(key)], Key=key, ChecksumMode="ENABLED", **pinned)
-            if head.get("ChecksumCRC64NVME") and head.get("ChecksumType") == "FULL_OBJECT":
-                return Digest("crc64nvme", head["ChecksumCRC64NVME"])
+            if kept := kept_digest(head):
+                return kept
             sha256 = hashlib.sha256()
             for chunk in obstore.get(self._bucket(key), key, options=_options(version)).stream(min_chunk_size=4 * MIB):
                 sha256.update(chunk)
@@ -226,6 +229,22 @@ class S3Store:
         if len(data) < length(span):
             raise Changed(f"{span.key} ends before byte {span.stop}; it was cut short after the run planned with it")
         return data
+
+
+def kept_digest(head: Mapping[str, Any]) -> Digest | None:
+    """What the answer of a HEAD request tells of the content; None for a small object that is better read.
+
+    A SHA-256 of an upload in parts is one of the parts' (`VALUE-COUNT`); it tells contents apart as well. A large object with
+    none of these (a CRC-32 is too short to tell a content by) is known by its upload: nobody reads 100 GB to name them.
+    """
+    if head.get("ChecksumCRC64NVME") and head.get("ChecksumType") == "FULL_OBJECT":
+        return Digest("crc64nvme", head["ChecksumCRC64NVME"])
+    if stored := str(head.get("ChecksumSHA256", "")):
+        whole = "-" not in stored
+        return Digest("sha256", base64.b64decode(stored).hex()) if whole else Digest("sha256-of-parts", stored)
+    if head["ContentLength"] > LARGEST_HASHED:
+        return Digest("upload", str(head.get("VersionId") or head["ETag"]))
+    return None
 
 
 def part_size(size: int) -> int:
