@@ -84,7 +84,9 @@ def summed(values: NDArray[np.uint16], days: NDArray[np.int64]) -> NDArray[Any]:
     """The same by the sums that a window keeps, because its dates come in runs."""
     flat = values.reshape(len(days), -1)
     sums = linear.Sums(flat.shape[1])
-    sums.add(days, flat, flat != stack.NODATA)
+    for start in range(0, len(days), reading.AT_ONCE):
+        part = slice(start, start + reading.AT_ONCE)
+        sums.add(days[part], flat[part], stack.NODATA)
     return sums.line(3).slope.reshape(values.shape[1:])
 
 

@@ -23,12 +23,17 @@ FLAT = RANDOM.integers(0, 10000, (61, 40))
 RISING = (2000 + 0.4 * DAYS[:, None] + RANDOM.normal(0, 60, (61, 40))).astype(np.int64)
 COUNTS = np.concatenate([FLAT, RISING], axis=1).astype(np.uint16)
 VALID = RANDOM.random(COUNTS.shape) > 0.3
+NONE = -(1 << 31)
 
 
 def of_whole(days: NDArray[Any], values: NDArray[Any], valid: NDArray[Any], least: int = 3) -> Line:
     sums = Sums(values.shape[1])
-    sums.add(days, values, valid)
+    sums.add(days, marked(values, valid), NONE)
     return sums.line(least)
+
+
+def marked(values: NDArray[Any], valid: NDArray[Any]) -> NDArray[Any]:
+    return np.where(valid, values.astype(np.int32), np.int32(NONE))
 
 
 def bits(line: Line) -> list[bytes]:
@@ -104,7 +109,8 @@ def test_too_few_dates_and_dates_of_one_day_give_no_line() -> None:
 def test_any_order_of_dates_in_any_runs_gives_the_same_bits(order: list[int], cuts: list[int]) -> None:
     sums = Sums(COUNTS.shape[1])
     for part in np.split(np.array(order), sorted(set(cuts))):
-        sums.add(DAYS[part], COUNTS[part], VALID[part])
+        sums.add(DAYS[part], marked(COUNTS[part], VALID[part]), NONE)
+    assert bits(sums.line(3)) == bits(linear.of_small(DAYS[order], marked(COUNTS, VALID)[order], NONE, 3))
     assert bits(sums.line(3)) == bits(of_whole(DAYS, COUNTS, VALID))
 
 
@@ -152,8 +158,8 @@ def difference(a: int, b: int, c: int, d: int) -> Any:
 
 def test_sums_of_two_workers_merge_to_the_whole() -> None:
     one, other = Sums(COUNTS.shape[1]), Sums(COUNTS.shape[1])
-    one.add(DAYS[:20], COUNTS[:20], VALID[:20])
-    other.add(DAYS[20:], COUNTS[20:], VALID[20:])
+    one.add(DAYS[:20], marked(COUNTS[:20], VALID[:20]), NONE)
+    other.add(DAYS[20:], marked(COUNTS[20:], VALID[20:]), NONE)
     other.merge(one)
     assert bits(other.line(3)) == bits(of_whole(DAYS, COUNTS, VALID))
 

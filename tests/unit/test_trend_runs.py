@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,13 @@ from scipy import stats
 
 from tests.data import real
 from tests.unit.trend_files import HERE, TrendRuns, days_apart, trend_runs, write
-from tilery import stages
 from tilery.outcomes import BadInput
-from tilery.workloads.trend import rasters
+from tilery.run import Source
+from tilery.store.directory import DirectoryStore
+from tilery.workloads.trend import rasters, reading, sizing, window
+from tilery.workloads.trend.headers import Header
 from tilery.workloads.trend.options import TrendOptions
+from tilery.workloads.trend.scenes import Series
 from tilery.workloads.trend.seasonal import YEAR_DAYS
 
 DATES = [date(2015, 1, 5) + timedelta(days=40 * number) for number in range(12)]
@@ -98,8 +103,8 @@ def test_the_result_is_scipys_line_of_every_pixel(runs: TrendRuns, series: list[
 def test_any_tiling_and_either_lane_give_the_same_bytes(runs: TrendRuns, series: list[Path]) -> None:
     names = ("trend.tif", "series.json", "series.png")
     wanted = runs.run(series, block=128)
-    for lane, window in (("fargate", 128), ("fargate", 256), ("lambda", 512)):
-        found = runs.run(series, lane, block=128, window=window)
+    for lane, side in (("fargate", 128), ("fargate", 256), ("lambda", 512)):
+        found = runs.run(series, lane, block=128, window=side)
         assert [found.bytes(name) for name in names] == [wanted.bytes(name) for name in names]
 
 
@@ -108,7 +113,7 @@ def test_fractions_seasons_and_robust_trends_do_not_depend_on_the_tiling(runs: T
         write(tmp_path / f"f_{day}.tif", np.where(values == 0, np.nan, values * 1e-4).astype(np.float32)[:150, :140])
         for day, values in zip(DATES, STACK, strict=True)
     ]
-    wanted, found = (runs.run(files, block=128, window=window, harmonics=1, robust=True) for window in (0, 128))
+    wanted, found = (runs.run(files, block=128, window=side, harmonics=1, robust=True) for side in (0, 128))
     assert found.bytes("trend.tif") == wanted.bytes("trend.tif")
     values = np.where(STACK == 0, np.nan, (STACK * 1e-4).astype(np.float32).astype(float))[:, :150, :140]
     assert assert_scipys(wanted.bands(), DATES, values, 501) > 30
@@ -249,7 +254,7 @@ def test_reprojection_does_not_depend_on_the_tiling(runs: TrendRuns, tmp_path: P
         tmp_path / "a_2017-01-01.tif", STACK[5], nodata=0, transform=from_origin(14.998, 45.16, 1.3e-4, 0.9e-4), crs="EPSG:4326"
     )
     options: dict[str, Any] = {"grid": "first", "resampling": "bilinear", "block": 128}
-    one, other = (runs.run([*fine, turned], window=window, **options) for window in (128, 512))
+    one, other = (runs.run([*fine, turned], window=side, **options) for side in (128, 512))
     assert one.bytes("trend.tif") == other.bytes("trend.tif")
     assert one.bands()["n"].max() == 5
 
@@ -287,8 +292,6 @@ def test_two_pictures_of_one_day_both_count(runs: TrendRuns, tmp_path: Path) -> 
 def test_a_missing_window_is_a_hole_and_the_result_is_marked_partial(
     runs: TrendRuns, series: list[Path], monkeypatch: Any
 ) -> None:
-    from tilery.workloads.trend import window
-
     compute = window.compute
 
     def broken(reader: Any, box: Any) -> Any:
@@ -377,21 +380,68 @@ def test_series_without_a_trend_are_refused_or_said(runs: TrendRuns, tmp_path: P
     assert result.json("item.json")["geometry"] is None
 
 
-def test_memory_and_windows_follow_the_number_of_dates(runs: TrendRuns, series: list[Path]) -> None:
-    from tilery.workloads.trend import sizing
+KINDS: list[tuple[str, float | None, dict[str, Any]]] = [
+    ("uint16", 0, {}),
+    ("uint16", None, {"mask": {"band": 2, "keep": [1]}}),
+    ("int8", -128, {"valid_max": 80}),
+    ("uint8", None, {"mask": {"band": 2, "drop": [0]}, "robust": True}),
+    ("int16", 7, {"harmonics": 1}),
+    ("float32", 0, {"mask": {"band": 2, "keep": [1, 2]}}),
+]
 
-    def side(**options: Any) -> int:
-        planned = stages.read_run(runs.store, "acme", runs.run(series[:3], **options).record.run_id)
-        return int(planned.facts["window"][0])
 
-    assert side() == 1024
-    assert sizing._window(_area(), TrendOptions.model_validate({"robust": True}), "uint16", 4000, False) == (256, 256)
+def planned(folder: Path, kind: str, nodata: float | None, options: dict[str, Any], side: int = 150) -> reading.Reader:
+    """A reader of twelve dates with a quality band, as a run has it."""
+    drop = folder / "drop/acme/trend/made"
+    drop.mkdir(parents=True)
+    for day, values in zip(DATES, STACK, strict=True):
+        write(drop / f"k_{day}.tif", np.stack([values % 90, values // 90 % 3])[:, :side, :side].astype(kind), nodata=nodata)
+    store, chosen = DirectoryStore(folder), TrendOptions.model_validate(options)
+    entries = store.list("drop/acme/trend/made/")
+    sources = [Source(name=entry.key, key=entry.key, size=entry.size, version=entry.version) for entry in entries]
+    return reading.Reader(store, sources, Series.read(sizing.size(sources, chosen, store).facts), chosen, folder)
 
 
-def _area() -> Any:
-    from tilery.workloads.trend.grid import Grid
+@pytest.mark.parametrize(("kind", "nodata", "options"), KINDS, ids=[f"{kind}-{nodata}" for kind, nodata, _ in KINDS])
+def test_dates_at_once_and_dates_in_runs_give_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, nodata: float | None, options: dict[str, Any]
+) -> None:
+    """Whatever the type, what marks a pixel that does not count, and how many dates are in memory together."""
+    reader = planned(tmp_path, kind, nodata, options)
+    wanted = window.compute(reader, (3, 5, 120, 40))
+    assert 100 < wanted[2].sum() < wanted[2].size * len(DATES)
+    for at_once in (1, 5, 11):
+        monkeypatch.setattr(reading, "AT_ONCE", at_once)
+        halves = [window.compute(reader, box) for box in ((3, 5, 120, 19), (3, 24, 120, 21))]
+        assert np.concatenate(halves, 1).tobytes() == wanted.tobytes()
 
-    return Grid("", tuple(HERE)[:6], 10980, 10980)
+
+@pytest.mark.parametrize(("kind", "nodata", "options"), KINDS, ids=[f"{kind}-{nodata}" for kind, nodata, _ in KINDS])
+def test_a_window_takes_no_more_memory_than_is_planned(
+    tmp_path: Path, kind: str, nodata: float | None, options: dict[str, Any]
+) -> None:
+    """Of arrays: the interpreter, GDAL's cache and the libraries are counted apart (`sizing.BASE_MIB`)."""
+    reader = planned(tmp_path, kind, nodata, options, 300)
+    box = (0, 0, 300, 300)
+    window.describe(reader, box)
+    tracemalloc.start()
+    window.describe(reader, box)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    planned_for = 300 * 300 * sizing._pixel_bytes(reader.series, reader.options)
+    assert 0.4 * planned_for < peak < planned_for + (3 << 20)
+
+
+def test_windows_follow_the_number_of_dates_and_the_blocks_of_the_files(tmp_path: Path) -> None:
+    few = planned(tmp_path, "uint16", 0, {}).series
+    many = replace(few, scenes=few.scenes * 300)
+    [*headers] = [Header(0, "", few.grid, [], blocks, None, None) for blocks in ((512, 512), (128, 128))]
+    robust = TrendOptions(robust=True)
+    assert sizing._window(few, TrendOptions(), headers[:1]) == (1024, 1024)
+    assert sizing._window(many, TrendOptions(), headers) == (1024, 1024)
+    assert sizing._window(many, robust, headers[1:]) == (256, 256)
+    assert sizing._window(replace(many, scenes=many.scenes[:350]), robust, headers[1:]) == (768, 768)
+    assert sizing._window(replace(many, scenes=many.scenes[:350]), robust, headers[:1]) == (512, 512)
 
 
 def test_real_sentinel_2_ndvi_under_clouds(runs: TrendRuns, tmp_path: Path) -> None:

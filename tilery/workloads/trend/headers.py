@@ -55,7 +55,8 @@ class Header:
     name: str
     grid: Grid
     bands: list[BandHeader]
-    striped: bool
+    blocks: tuple[int, int]
+    """Width and height of what is decoded at once, at most those of the raster."""
     tagged: date | None
     """The acquisition date that a tag says."""
     written: date | None
@@ -63,6 +64,10 @@ class Header:
     variable: str = ""
     times: list[date] = field(default_factory=list)
     """Of NetCDF and Zarr: the date of each band."""
+
+    @property
+    def striped(self) -> bool:
+        return self.blocks[0] >= self.grid.width > 2 * self.blocks[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ def _header(number: int, source: Source, dataset: Any, variable: str) -> Header:
         name=source.name,
         grid=Grid.of(dataset),
         bands=bands,
-        striped=block_width >= dataset.width > 2 * block_height,
+        blocks=(block_width, block_height),
         tagged=tagged,
         written=names.from_text(tags.get("tifftag_datetime", "")),
         variable=variable,

@@ -31,8 +31,6 @@ _STREAM = 1024
 """Pixels whose sums stay in the processor's cache while the dates go by."""
 _AT_ONCE = 512
 """The same where lines are made of sums."""
-_NONE = np.int32(-(1 << 31))
-"""No value, beside small ones."""
 _LARGEST = 65535
 _FITS = (1 << 31) - 1
 
@@ -73,10 +71,10 @@ class Line:
 
 
 class Sums:
-    """Sums of small integers (8 and 16 bit), date by date in any order.
+    """Sums of small integers (8 and 16 bit), some dates at a time in any order.
 
     >>> sums = Sums(1)
-    >>> sums.add(np.array([0, 1, 2]), np.array([[5], [7], [9]], np.int16), np.ones((3, 1), bool))
+    >>> sums.add(np.array([0, 1, 2, 3]), np.array([[5], [7], [-1], [11]], np.int16), -1)
     >>> float(sums.line(2).slope[0])
     2.0
     """
@@ -84,9 +82,9 @@ class Sums:
     def __init__(self, pixels: int) -> None:
         self._sums = np.zeros((6, pixels), np.int64)
 
-    def add(self, days: NDArray[Any], values: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        """Add dates: `values` and `valid` are (dates, pixels), `days` (dates)."""
-        _accumulate(days.astype(np.int64), values, valid.view(np.uint8), self._sums)
+    def add(self, days: NDArray[Any], values: NDArray[Any], nodata: int) -> None:
+        """Add dates: `values` are (dates, pixels), `days` (dates); `nodata`, of the values' type, means that there is none."""
+        _add(days.astype(np.int64), np.ascontiguousarray(values), nodata, self._sums)
 
     def merge(self, other: Sums) -> None:
         """Add what another worker summed over other dates."""
@@ -118,54 +116,50 @@ def of_floats(days: NDArray[Any], values: Floats, least: int) -> Line:
 
 
 @compiled
-def _accumulate(days: Whole, values: NDArray[Any], valid: NDArray[np.uint8], sums: Whole) -> None:
-    dates, pixels = values.shape
-    parts, rows = np.zeros(7 * _STREAM, np.int32), np.full((4, _STREAM), _NONE, np.int32)
-    for start in range(0, pixels, _STREAM):
-        stop = min(pixels, start + _STREAM)
-        size, first = stop - start, 0
-        while first < dates:
-            last = _fitting(days, first)
-            parts.fill(0)
-            for date in range(first, last, 4):
-                for k in range(4):
-                    if date + k < last:
-                        _marked(values[date + k][start:stop], valid[date + k][start:stop], rows[k])
-                    else:
-                        rows[k].fill(_NONE)
-                _add_four(days, date, first, last, rows[0][:size], rows[1][:size], rows[2][:size], rows[3][:size], _NONE, parts)
-            _add_parts(parts, days[first], sums, start, stop)
-            first = last
-
-
-@compiled
-def _marked(values: NDArray[Any], valid: NDArray[np.uint8], row: NDArray[np.int32]) -> None:
-    for at in range(values.size):
-        row[at] = np.int32(values[at]) if valid[at] else _NONE
+def _add(days: Whole, values: NDArray[Any], nodata: int, sums: Whole) -> None:
+    parts, blank = np.zeros(7 * _STREAM, np.int32), np.full(_STREAM, nodata, values.dtype)
+    for start in range(0, values.shape[1], _STREAM):
+        stop = min(values.shape[1], start + _STREAM)
+        _add_block(days, values, nodata, start, stop, parts, blank, sums, start)
 
 
 @compiled
 def _small_lines(days: Whole, values: NDArray[Any], nodata: int, least: int, rows: Floats, known: Floats, out: Floats) -> None:
-    dates, pixels = values.shape
     parts, blank = np.zeros(7 * _STREAM, np.int32), np.full(_STREAM, nodata, values.dtype)
     sums, made = np.zeros((6, _STREAM), np.int64), np.zeros(8 * _AT_ONCE)
-    for start in range(0, pixels, _STREAM):
-        stop = min(pixels, start + _STREAM)
+    for start in range(0, values.shape[1], _STREAM):
+        stop = min(values.shape[1], start + _STREAM)
         sums.fill(0)
-        first = 0
-        while first < dates:
-            last = _fitting(days, first)
-            parts.fill(0)
-            for date in range(first, last, 4):
-                a, b = values[date][start:stop], _row(values, date + 1, last, start, stop, blank)
-                c, d = _row(values, date + 2, last, start, stop, blank), _row(values, date + 3, last, start, stop, blank)
-                _add_four(days, date, first, last, a, b, c, d, np.int32(nodata), parts)
-            _add_parts(parts, days[first], sums, 0, stop - start)
-            first = last
+        _add_block(days, values, nodata, start, stop, parts, blank, sums, 0)
         for at in range(start, stop, _AT_ONCE):
             end = min(stop, at + _AT_ONCE)
             _compare(sums, at - start, end - start, made)
             _finish(made, least, rows, known, out, at, end)
+
+
+@compiled
+def _add_block(
+    days: Whole,
+    values: NDArray[Any],
+    nodata: int,
+    start: int,
+    stop: int,
+    parts: NDArray[np.int32],
+    blank: NDArray[Any],
+    sums: Whole,
+    into: int,
+) -> None:
+    """Add all dates of the pixels from `start` to `stop` to `sums`, where the first of them has the place `into`."""
+    first = 0
+    while first < days.size:
+        last = _fitting(days, first)
+        parts.fill(0)
+        for date in range(first, last, 4):
+            a, b = values[date][start:stop], _row(values, date + 1, last, start, stop, blank)
+            c, d = _row(values, date + 2, last, start, stop, blank), _row(values, date + 3, last, start, stop, blank)
+            _add_four(days, date, first, last, a, b, c, d, np.int32(nodata), parts)
+        _add_parts(parts, days[first], sums, into, into + stop - start)
+        first = last
 
 
 @compiled

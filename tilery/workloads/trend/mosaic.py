@@ -109,10 +109,10 @@ def _with_series(reader: Reader, chosen: Sequence[strongest.Candidate]) -> list[
     """The chosen pixels with their valid dates and values, and the line through them."""
     if not chosen:
         return []
-    stored, valid = reader.pixels([(one["column"], one["row"], 1, 1) for one in chosen])
-    values = window.values_of(stored, reader.series)
-    line = linear.of_floats(window.days_of(reader.series), np.where(valid, values, np.nan), 2)
-    dates = reader.series.dates
+    stacked = reader.pixels([(one["column"], one["row"]) for one in chosen])
+    values = window.values_of(stacked, reader.series)
+    line = linear.of_floats(window.days_of(reader.series), values, 2)
+    valid, dates = np.isfinite(values), reader.series.dates
     return [
         {
             **one,

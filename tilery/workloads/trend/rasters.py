@@ -107,15 +107,16 @@ def _dataset(store: Store, source: Source, scratch: Path, number: int, variable:
 def band(
     dataset: Any, number: int, grid: Grid, box: Box, resampling: str, nodata: float | None, into: Any = None
 ) -> tuple[Any, Any]:
-    """A band in a box of `grid`: values, and whether each is inside the raster and not masked by the file itself.
+    """A band in a box of `grid`: values, and whether each is inside the raster and not masked by the file; None: all are.
 
-    Pixels of the same lattice are read as they are; others are reprojected, to a thousandth of a pixel. Where the raster
-    holds all of the box, the values are read into `into` (height, width), if that is given, and are that array.
+    Values that are `nodata` stay among them. Pixels of the same lattice are read as they are; others are reprojected, to a
+    thousandth of a pixel. Where the raster holds all of the box, the values are read into `into` (height, width), if that is
+    given, and are that array.
     """
     own = Grid.of(dataset)
     shift = offset(grid, own)
     if shift is not None:
-        return _placed(dataset, number, shift, box, nodata, into)
+        return _placed(dataset, number, shift, box, into)
     if not own.crs or not grid.crs:
         raise BadInput("a raster without a CRS cannot be reprojected; give it one, or leave it out")
     hidden = {"nodata": nodata, "src_nodata": nodata} if nodata is not None else {"add_alpha": True}
@@ -132,44 +133,39 @@ def band(
         **hidden,
     ) as warped:
         values = warped.read(number, window=window)
-        if nodata is not None:
-            return values, different(values, nodata)
-        return values, warped.read(warped.count, window=window) > 0
+        return values, None if nodata is not None else warped.read(warped.count, window=window) > 0
 
 
-def different(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    """Where values are not nodata (nor NaN)."""
+def different(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
+    """Where values are not nodata (nor NaN); None: everywhere."""
     if values.dtype.kind == "f":
         there = np.asarray(~np.isnan(values))
         return there if nodata is None else np.asarray(there & (values != values.dtype.type(nodata)))
     limits = np.iinfo(values.dtype)
     if nodata is None or not limits.min <= nodata <= limits.max or nodata != int(nodata):
-        return np.ones(values.shape, bool)
+        return None
     return np.asarray(values != values.dtype.type(int(nodata)))  # compared as floats it would take several times as long
 
 
-def _placed(dataset: Any, number: int, shift: tuple[int, int], box: Box, nodata: float | None, into: Any) -> tuple[Any, Any]:
+def _placed(dataset: Any, number: int, shift: tuple[int, int], box: Box, into: Any) -> tuple[Any, Any]:
     column, row, width, height = box[0] - shift[0], box[1] - shift[1], box[2], box[3]
     left, top = max(column, 0), max(row, 0)
     right, bottom = min(column + width, dataset.width), min(row + height, dataset.height)
     if (left, top, right, bottom) == (column, row, column + width, row + height):
-        return _read(dataset, number, Window(left, top, right - left, bottom - top), nodata, into)
+        return _read(dataset, number, Window(left, top, right - left, bottom - top), into)
     values = np.zeros((height, width), dataset.dtypes[number - 1])
     there = np.zeros((height, width), bool)
     if right > left and bottom > top:
         part = (slice(top - row, bottom - row), slice(left - column, right - column))
-        values[part], there[part] = _read(dataset, number, Window(left, top, right - left, bottom - top), nodata)
+        values[part], inside = _read(dataset, number, Window(left, top, right - left, bottom - top))
+        there[part] = True if inside is None else inside
     return values, there
 
 
-def _read(dataset: Any, number: int, window: Window, nodata: float | None, into: Any = None) -> tuple[Any, Any]:
-    values = dataset.read(number, window=window) if into is None else into
-    if into is not None:
-        dataset.read(number, window=window, out=into)
-    there = different(values, nodata)
-    if MaskFlags.per_dataset in dataset.mask_flag_enums[number - 1]:
-        there &= dataset.read_masks(number, window=window) > 0
-    return values, there
+def _read(dataset: Any, number: int, window: Window, into: Any = None) -> tuple[Any, Any]:
+    values = dataset.read(number, window=window, out=into)
+    masked = MaskFlags.per_dataset in dataset.mask_flag_enums[number - 1]
+    return values, dataset.read_masks(number, window=window) > 0 if masked else None
 
 
 def _local(store: Store, source: Source, scratch: Path, number: int) -> Path:

@@ -1,11 +1,10 @@
-"""One date in one window: the stored values that sums are taken of, or the computed ones, and which of them count."""
+"""The dates in one window: the stored values that sums are taken of, or the computed ones, marked where they do not count."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,19 @@ from tilery.workloads.trend.options import TrendOptions
 from tilery.workloads.trend.scenes import Layer, Scene, Series
 
 Flags = NDArray[np.bool_]
-Read = tuple[NDArray[Any], Flags]
+Band = tuple[NDArray[Any], Flags | None]
+"""Values, and which of them count; None: all."""
 READERS = 4
 """Dates read at once: decompression releases the interpreter, and requests to S3 wait in parallel."""
-AT_ONCE = 16
-"""Dates kept in memory before they are summed."""
+AT_ONCE = 64
+"""Dates that are held together where a line alone is wanted: more of them are summed run by run."""
+_MASK = ""
+
+
+def held(options: TrendOptions, whole: str, dates: int) -> int:
+    """How many dates of a window are in memory together."""
+    few = whole and not options.harmonics and not options.robust
+    return min(dates, AT_ONCE) if few else dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,84 +45,114 @@ class Reader:
     options: TrendOptions
     scratch: Path
 
-    def scenes(self, box: Box) -> Iterator[tuple[slice, NDArray[Any], Flags]]:
-        """Runs of dates: where they are in the series, values and validity as (dates, pixels); overwritten by the next run."""
+    def runs(self, box: Box) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Runs of dates: where in the series, and (dates, pixels) as `Series.stacked` says; overwritten by the next run."""
         count, pixels = len(self.series.scenes), box[2] * box[3]
-        values = np.empty((min(count, AT_ONCE), pixels), self.series.whole or np.float64)
-        valid = np.empty(values.shape, bool)
-
-        def read(number: int, at: int) -> None:
-            place = values[at].reshape(box[3], box[2])
-            one, there = self.scene(self.series.scenes[number], [box], place if self.series.whole else None)[0]
-            if one is not place:
-                place[...] = one
-            valid[at] = there.ravel()
-
+        at_once = held(self.options, self.series.whole, count)
+        stack = np.empty((at_once, pixels), self.series.stacked[0])
         with ThreadPoolExecutor(READERS) as pool:
-            for start in range(0, count, AT_ONCE):
-                part = range(start, min(start + AT_ONCE, count))
-                list(pool.map(read, part, range(len(part))))
-                yield slice(part.start, part.stop), values[: len(part)], valid[: len(part)]
+            for start in range(0, count, at_once):
+                scenes = self.series.scenes[start : start + at_once]
+                rows = [[row.reshape(box[3], box[2])] for row in stack[: len(scenes)]]
+                list(pool.map(self._scene, scenes, [[box]] * len(scenes), rows))
+                yield slice(start, start + len(scenes)), stack[: len(scenes)]
 
-    def pixels(self, boxes: Sequence[Box]) -> tuple[NDArray[Any], Flags]:
-        """Values and validity of single pixels, as (dates, pixels)."""
+    def pixels(self, places: Sequence[tuple[int, int]]) -> NDArray[Any]:
+        """Single pixels (column, row) at all dates: (dates, pixels) as `Series.stacked` says."""
+        boxes = [(column, row, 1, 1) for column, row in places]
+        stack = np.empty((len(self.series.scenes), len(boxes)), self.series.stacked[0])
         with ThreadPoolExecutor(READERS) as pool:
-            read = list(pool.map(lambda scene: self.scene(scene, boxes), self.series.scenes))
-        values = np.array([[values[0, 0] for values, _ in scene] for scene in read])
-        return values, np.array([[valid[0, 0] for _, valid in scene] for scene in read])
+            rows = [list(row.reshape(-1, 1, 1)) for row in stack]
+            list(pool.map(self._scene, self.series.scenes, [boxes] * len(stack), rows))
+        return stack
 
-    def scene(self, scene: Scene, boxes: Sequence[Box], into: Any = None) -> list[tuple[NDArray[Any], Flags]]:
-        """For each box: values (height, width) of the stored type where sums are exact in it, else float64; and which count.
+    def _scene(self, scene: Scene, boxes: Sequence[Box], into: Sequence[NDArray[Any]]) -> None:
+        """Fill `into`, one (height, width) for each box."""
+        bands = self._bands(scene, boxes, into)
+        quality = bands.pop(_MASK, None)
+        for at, place in enumerate(into):
+            read = {name: boxed[at] for name, boxed in bands.items()}
+            clear = self._clear(scene, quality[at]) if quality else None
+            if self.series.whole:
+                self._stored(scene, read, clear, place)
+            else:
+                self._computed(scene, read, clear, place)
 
-        `into`: memory for the values of a single box and band, used where it spares a copy.
-        """
-        layers = {name: self._layer(layer, boxes, self.options.resampling, into) for name, layer in scene.layers.items()}
-        quality = self._layer(scene.mask, boxes, "nearest") if scene.mask else None
-        return [
-            self._values(scene, {name: read[at] for name, read in layers.items()}, quality[at] if quality else None)
-            for at in range(len(boxes))
-        ]
+    def _bands(self, scene: Scene, boxes: Sequence[Box], into: Sequence[NDArray[Any]]) -> dict[str, list[Band]]:
+        """What the scene's bands hold in each box. A file is opened once; stored values are read to where they are wanted."""
+        layers = {**scene.layers, **({_MASK: scene.mask} if scene.mask else {})}
+        files: dict[tuple[int, str], list[str]] = {}
+        for name, layer in layers.items():
+            files.setdefault((layer.source, layer.variable), []).append(name)
+        bands: dict[str, list[Band]] = {}
+        for (source, variable), names in files.items():
+            with rasters.opened(self.store, self.sources[source], self.scratch, source, variable) as dataset:
+                for name in names:
+                    layer, how = layers[name], "nearest" if name == _MASK else self.options.resampling
+                    places = into if self.series.whole and name != _MASK else [None] * len(boxes)
+                    bands[name] = [
+                        rasters.band(dataset, layer.band, self.series.grid, box, how, layer.nodata, place)
+                        for box, place in zip(boxes, places, strict=True)
+                    ]
+        return bands
 
-    def _values(self, scene: Scene, bands: dict[str, Read], quality: Read | None) -> tuple[NDArray[Any], Flags]:
-        valid = reduce(np.logical_and, [there for _, there in bands.values()])
-        if quality and self.options.mask:
-            valid &= quality[1] & clear(quality[0], self.options.mask.rule())
-        first = next(iter(scene.layers.values()))
-        values = next(iter(bands.values()))[0]
-        if self.series.whole:
-            return values, self._in_range(values, first, valid)
+    def _stored(self, scene: Scene, bands: dict[str, Band], clear: Flags | None, place: NDArray[Any]) -> None:
+        """The values of the one band as they are, marked where they do not count."""
+        [(name, layer)] = scene.layers.items()
+        values, valid = bands[name]
+        if values is not place:
+            place[...] = values
+        nodata = self.series.stacked[1]
+        if layer.nodata != nodata:
+            valid = _both(valid, rasters.different(values, layer.nodata))
+        valid = self._in_range(values, layer, _both(valid, clear))
+        if valid is not None:
+            np.copyto(place, nodata, where=~valid, casting="unsafe")
+
+    def _computed(self, scene: Scene, bands: dict[str, Band], clear: Flags | None, place: NDArray[Any]) -> None:
+        """Values after scale and offset, or what the expression makes of them; NaN where they do not count."""
+        valid = clear
+        for name, layer in scene.layers.items():
+            values, there = bands[name]
+            valid = _both(valid, _both(there, rasters.different(values, layer.nodata)))
+        scaled = {name: _scaled(bands[name][0], layer) for name, layer in scene.layers.items()}
         if self.options.expression:
-            scaled = {name: _scaled(bands[name][0], layer) for name, layer in scene.layers.items()}
             with np.errstate(all="ignore"):
-                computed = np.broadcast_to(expression.evaluate(self.options.expression, scaled), valid.shape)
+                place[...] = expression.evaluate(self.options.expression, scaled)
         else:
-            computed = _scaled(values, first)
-        valid &= np.isfinite(computed)
-        return computed, self._in_range(computed, None, valid)
+            [place[...]] = scaled.values()
+        valid = self._in_range(place, None, valid)
+        if valid is not None:
+            np.copyto(place, np.nan, where=~valid)
 
-    def _layer(self, layer: Layer, boxes: Sequence[Box], resampling: str, into: Any = None) -> list[Read]:
-        source = self.sources[layer.source]
-        area, band, nodata = self.series.grid, layer.band, layer.nodata
-        with rasters.opened(self.store, source, self.scratch, layer.source, layer.variable) as dataset:
-            return [rasters.band(dataset, band, area, box, resampling, nodata, into) for box in boxes]
+    def _clear(self, scene: Scene, quality: Band) -> Flags | None:
+        """Where the quality band lets through."""
+        assert self.options.mask
+        assert scene.mask
+        values, there = quality
+        return _both(_both(there, rasters.different(values, scene.mask.nodata)), passes(values, self.options.mask.rule()))
 
-    def _in_range(self, values: NDArray[Any], stored: Layer | None, valid: Flags) -> Flags:
+    def _in_range(self, values: NDArray[Any], stored: Layer | None, valid: Flags | None) -> Flags | None:
         least, most = self.options.valid_min, self.options.valid_max
         if least is None and most is None:
             return valid
         seen = _scaled(values, stored) if stored else values
         with np.errstate(invalid="ignore"):
             if least is not None:
-                valid &= seen >= least
+                valid = _both(valid, seen >= least)
             if most is not None:
-                valid &= seen <= most
+                valid = _both(valid, seen <= most)
         return valid
 
 
-def clear(quality: NDArray[Any], rule: dict[str, list[int]]) -> Flags:
+def _both(one: Flags | None, other: Flags | None) -> Flags | None:
+    return other if one is None else one if other is None else one & other
+
+
+def passes(quality: NDArray[Any], rule: dict[str, list[int]]) -> Flags:
     """Which pixels a quality rule lets through.
 
-    >>> clear(np.array([0, 1, 8]), {"bits": [3]}).tolist()
+    >>> passes(np.array([0, 1, 8]), {"bits": [3]}).tolist()
     [True, True, False]
     """
     if rule.get("keep"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from math import nan
 from typing import Any
 
 from tilery.workloads.trend.grid import Grid
@@ -12,6 +13,10 @@ from tilery.workloads.trend.grid import Grid
 MOST_DATES = 4096
 MOST_DAYS = 1 << 15
 """From the epoch, either way (89 years). Within these two, no sum of `linear` overflows."""
+
+_RANGES = {"uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-(1 << 15), (1 << 15) - 1)}
+WHOLE = tuple(_RANGES)
+"""The types of stored values whose sums are taken as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,22 @@ class Series:
     whole: str
     """The 8 or 16 bit type of the stored values, where their sums can be taken as they are; else empty."""
     window: tuple[int, int]
+
+    @property
+    def stacked(self) -> tuple[str, float]:
+        """The type of a window's stack, and what means there that there is no value.
+
+        That is the files' own nodata where it is one value of their type for all, because then nothing needs to be marked;
+        else the least value of the next larger type. Computed values are floats and NaN.
+        """
+        if not self.whole:
+            return "float64", nan
+        stated = {layer.nodata for scene in self.scenes for layer in scene.layers.values()}
+        least, most = _RANGES[self.whole]
+        nodata = stated.pop()
+        if not stated and nodata is not None and least <= nodata <= most and nodata == int(nodata):
+            return self.whole, int(nodata)
+        return ("int16", -(1 << 15)) if most < 256 else ("int32", -(1 << 31))
 
     @property
     def dates(self) -> list[date]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from math import sqrt
+from math import lcm, sqrt
 from pathlib import Path
+
+import numpy as np
 
 from tilery.outcomes import BadInput
 from tilery.run import Source
@@ -17,14 +19,13 @@ from tilery.workloads.trend import expression, grid, headers, names
 from tilery.workloads.trend.grid import Grid
 from tilery.workloads.trend.headers import Asset, Header
 from tilery.workloads.trend.options import Band, TrendOptions
-from tilery.workloads.trend.scenes import MOST_DATES, MOST_DAYS, Layer, Scene, Series
+from tilery.workloads.trend.scenes import MOST_DATES, MOST_DAYS, WHOLE, Layer, Scene, Series
 
 WINDOW_MIB = 512
 """What a window's data may take; more dates make smaller windows."""
 LARGEST_SIDE = 1024
 BASE_MIB = 350
 """Interpreter, libraries, compiled loops, GDAL's cache and the blocks being decoded."""
-_WHOLE = ("uint8", "int8", "uint16", "int16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def size(sources: list[Source], options: TrendOptions, store: Store) -> Sizing:
         "pixels": series.grid.width * series.grid.height,
         "input_bytes": sum(source.size for source in sources),
     }
-    memory = BASE_MIB + width * height * _pixel_bytes(options, series.whole, dates) / 2**20
+    memory = BASE_MIB + width * height * _pixel_bytes(series, options) / 2**20
     return Sizing(sum(item["work"] for item in items), items, counts, series.json(), warnings, memory)
 
 
@@ -137,8 +138,8 @@ def _series(scenes: list[list[Part]], parts: Sequence[Part], options: TrendOptio
     used = {layer.source for scene in made for layer in (*scene.layers.values(), *([scene.mask] if scene.mask else []))}
     area = _area([part for part in parts if part.header.source in used], options)
     whole = _whole(made, {(header.source, header.variable): header for header in found}, options)
-    striped = all(header.striped for header in found if header.source in used)
-    return Series(area, epoch, made, whole, _window(area, options, whole, len(made), striped))
+    series = Series(area, epoch, made, whole, (0, 0))
+    return replace(series, window=_window(series, options, [header for header in found if header.source in used]))
 
 
 def _reference(name: str, options: TrendOptions, group: list[Part]) -> Band:
@@ -226,29 +227,36 @@ def _whole(scenes: list[Scene], found: dict[tuple[int, str], Header], options: T
     layers = [layer for scene in scenes for layer in scene.layers.values()]
     kinds = {(found[layer.source, layer.variable].bands[layer.band - 1].dtype, layer.scale, layer.offset) for layer in layers}
     kind = next(iter(kinds))[0]
-    return kind if len(kinds) == 1 and kind in _WHOLE else ""
+    return kind if len(kinds) == 1 and kind in WHOLE else ""
 
 
-def _pixel_bytes(options: TrendOptions, whole: str, dates: int) -> float:
-    """Working memory of one pixel of a window."""
-    from tilery.workloads.trend.reading import AT_ONCE
+def _pixel_bytes(series: Series, options: TrendOptions) -> float:
+    """Working memory of one pixel of a window: while it is computed, or while the result is described and stored."""
+    from tilery.workloads.trend.reading import READERS, held
+    from tilery.workloads.trend.window import bands
 
-    stacked = not whole or options.harmonics or options.robust
-    read = AT_ONCE * (6 if whole else 24)
-    return 250 + read + (9.0 * dates if stacked else 0)
+    dates = len(series.scenes)
+    together = held(options, series.whole, dates)
+    masked = bool(options.mask) or options.valid_min is not None or options.valid_max is not None
+    layers = max(len(scene.layers) for scene in series.scenes)
+    reading = (20 if masked else 6) if series.whole else 16 * layers + 40  # of one date, beside the stack
+    result = 8 * len(bands(options))
+    stack = together * np.dtype(series.stacked[0]).itemsize + (48 if together < dates else 0)
+    return max(stack + max(READERS * reading, result + (result if result > 48 else 0)), 3 * result + 24)
 
 
-def _window(area: Grid, options: TrendOptions, whole: str, dates: int, striped: bool) -> tuple[int, int]:
-    """Width and height of a window: asked for, else what the memory allows; whole rows of striped files."""
+def _window(series: Series, options: TrendOptions, sources: Sequence[Header]) -> tuple[int, int]:
+    """Width and height of a window: asked for, else what the memory allows; whole blocks or rows of the files."""
     if options.window:
         return options.window, options.window
-    pixels = WINDOW_MIB * 2**20 / _pixel_bytes(options, whole, dates)
-    block = options.block
-    if striped and area.width * block <= pixels:
-        wide = -(-area.width // block) * block
+    pixels, block = WINDOW_MIB * 2**20 / _pixel_bytes(series, options), options.block
+    if all(header.striped for header in sources) and series.grid.width * block <= pixels:
+        wide = -(-series.grid.width // block) * block
         return wide, max(block, int(pixels / wide) // block * block)
-    side = min(max(block, int(sqrt(pixels)) // block * block), LARGEST_SIDE)
-    return side, side
+    side = min(max(block, int(sqrt(pixels))), LARGEST_SIDE)
+    whole = lcm(block, *(size for header in sources for size in header.blocks))
+    step = whole if whole <= side else block
+    return side // step * step, side // step * step
 
 
 def _check_dates(series: Series) -> None:

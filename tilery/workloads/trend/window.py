@@ -18,6 +18,8 @@ from tilery.workloads.trend.scenes import Layer, Series
 from tilery.workloads.trend.seasonal import YEAR_DAYS
 from tilery.workloads.trend.significance import Floats
 
+_BLOCK = 1024
+"""Pixels whose series stay in the processor's cache while seasons and ranks are fitted."""
 LINEAR = ["slope", "intercept", "n", "r2", "p", "rmse"]
 
 
@@ -28,32 +30,42 @@ def bands(options: TrendOptions) -> list[str]:
 
 def process(work: Work[TrendOptions], item: Item) -> dict[str, Any]:
     """Compute one window and store it as (bands, height, width)."""
-    series = Series.read(work.run.facts)
-    reader = Reader(work.store, work.run.sources, series, work.options, work.scratch)
     column, row, width, height = item["box"]
-    result = compute(reader, (column, row, width, height)).reshape(-1, height, width)
+    reader = Reader(work.store, work.run.sources, Series.read(work.run.facts), work.options, work.scratch)
+    stored, told = describe(reader, (column, row, width, height))
+    work.store.put(work.out(f"{item['id']}.npy"), stored)
+    return told
+
+
+def describe(reader: Reader, box: tuple[int, int, int, int]) -> tuple[bytes, dict[str, Any]]:
+    """A window's result as a file of numpy, and what is to be known of it."""
+    column, row, width, height = box
+    result = compute(reader, box).reshape(-1, height, width)
+    told = {**counts(result, reader.options.alpha), "strongest": strongest.of_window(result, column, row, reader.options)}
     buffer = io.BytesIO()
-    np.save(buffer, result.astype(work.options.precision))
-    work.store.put(work.out(f"{item['id']}.npy"), buffer.getvalue())
-    return {**counts(result, work.options.alpha), "strongest": strongest.of_window(result, column, row, work.options)}
+    np.save(buffer, result.astype(reader.options.precision, copy=False))
+    return buffer.getvalue(), told
 
 
 def compute(reader: Reader, box: tuple[int, int, int, int]) -> Floats:
     """(bands, pixels) of a box of the series' grid."""
     series, options = reader.series, reader.options
-    pixels = box[2] * box[3]
-    days = days_of(series)
-    sums = Sums(pixels) if series.whole else None
-    stack = np.full((len(days), pixels), np.nan) if not series.whole or options.harmonics or options.robust else None
-    for part, values, valid in reader.scenes(box):
-        if sums:
-            sums.add(days[part], values, valid)
-        if stack is not None:
-            stack[part][valid] = values[valid]
-    line = sums.line(options.min_observations) if sums else linear.of_floats(days, _given(stack), options.min_observations)
+    days, nodata = days_of(series), series.stacked[1]
+    least, sums = options.min_observations, None
+    for part, values in reader.runs(box):
+        if len(values) < len(days):
+            sums = sums or Sums(values.shape[1])
+            sums.add(days[part], values, int(nodata))
+    if sums:
+        line = sums.line(least)
+    elif series.whole:
+        line = linear.of_small(days, values, int(nodata), least)
+    else:
+        line = linear.of_floats(days, values, least)
     found = [scaled_line(line, series)]
-    if stack is not None:
-        found += _more(stack, days, series, options)
+    if options.harmonics or options.robust:
+        blocks = [values[:, at : at + _BLOCK] for at in range(0, values.shape[1], _BLOCK)]
+        found.append(np.concatenate([_more(_floats(block, nodata), days, series, options) for block in blocks], 1))
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
@@ -75,7 +87,8 @@ def counts(result: NDArray[Any], alpha: float) -> dict[str, int]:
     }
 
 
-def _more(stack: Floats, days: NDArray[Any], series: Series, options: TrendOptions) -> list[Floats]:
+def _more(stack: Floats, days: NDArray[Any], series: Series, options: TrendOptions) -> Floats:
+    """Seasons and ranks of (dates, pixels)."""
     layer = _scale(series)
     found = []
     if options.harmonics:
@@ -92,7 +105,7 @@ def _more(stack: Floats, days: NDArray[Any], series: Series, options: TrendOptio
         fitted[0] *= YEAR_DAYS * layer.scale
         fitted[1] *= np.sign(layer.scale)
         found.append(fitted)
-    return found
+    return np.concatenate(found)
 
 
 def _factors(names: Sequence[str], scale: float) -> Floats:
@@ -117,12 +130,11 @@ def scaled_line(line: Line, series: Series) -> Floats:
     return rows
 
 
-def values_of(stored: NDArray[Any], series: Series) -> Floats:
-    """What a reader gives, as values."""
+def values_of(stacked: NDArray[Any], series: Series) -> Floats:
+    """What a reader gives, as values; NaN where there is none."""
     layer = _scale(series)
-    return stored * layer.scale + layer.offset
+    return _floats(stacked, series.stacked[1]) * layer.scale + layer.offset
 
 
-def _given(stack: Floats | None) -> Floats:
-    assert stack is not None
-    return stack
+def _floats(stacked: NDArray[Any], nodata: float) -> Floats:
+    return np.where(stacked == nodata, np.nan, stacked)
