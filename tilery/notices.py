@@ -20,8 +20,18 @@ def send(store: Store, manifest: Manifest, event: str, subject: str, facts: dict
         return False
     topic = os.environ.get("TILERY_TOPIC")
     if topic:
-        _publish(topic, subject, json.dumps({"subject": subject, **facts}, indent=2))
+        _publish(topic, subject, json.dumps({"subject": subject, **facts}, indent=2, ensure_ascii=False))
     return True
+
+
+def subject_line(text: str) -> str:
+    """A text as SNS takes it for a subject: one line, no control characters, less than 100 characters.
+
+    >>> subject_line("a failure" + chr(10) + "in two lines")
+    'a failure in two lines'
+    """
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) < 100 else line[:96] + "..."
 
 
 def _publish(topic: str, subject: str, message: str) -> None:
@@ -30,6 +40,6 @@ def _publish(topic: str, subject: str, message: str) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        boto3.client("sns").publish(TopicArn=topic, Subject=subject[:100], Message=message)
+        boto3.client("sns").publish(TopicArn=topic, Subject=subject_line(subject), Message=message)
     except (BotoCoreError, ClientError) as error:
         log.warning("the notice %r could not be sent: %s", subject, error)
