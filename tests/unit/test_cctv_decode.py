@@ -104,6 +104,10 @@ def test_a_picture_is_scaled_to_the_size_asked_for(tmp_path: Path) -> None:
     assert picture.gray(20, 30).shape == (30, 20)
     small = picture.gray().reshape(48 * 2, 32 * 2)[:96, :64].reshape(48, 2, 32, 2).mean(axis=(1, 3))
     assert np.abs(picture.gray(32, 48) - small).mean() < 3
+    # shrunk far, colours are shrunk before they are RGB: each pixel is still the mean of what it covers
+    far = picture.rgb().reshape(24, 4, 16, 4, 3).mean(axis=(1, 3))
+    assert np.abs(picture.rgb(16, 24)[..., 1] - far[..., 1]).mean() < 6
+    assert (np.abs((picture.rgb(16, 24) - far).mean(axis=(0, 1))) < 3).all(), "no colour is lighter or darker on the whole"
 
 
 def test_luma_spans_the_full_range(tmp_path: Path) -> None:

@@ -42,6 +42,9 @@ TELLS = ("h264", "hevc", "mjpeg")
 """Codecs with one picture a packet: a packet without a picture is damage. Others have packets that show nothing."""
 SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """The same on every processor, at no cost when the size changes."""
+SUBSAMPLED = ("yuv420p", "nv12")
+FAR = 3
+"""A picture that is shrunk so far becomes RGB after that, in half the time; as in video, two pixels each way share a colour."""
 READ_AT_ONCE = 8
 """Frames of a folder that are asked from the store together."""
 
@@ -69,11 +72,15 @@ class Shapes:
         self._made: dict[tuple[int, int, str], VideoReformatter] = {}
 
     def convert(self, frame: VideoFrame, width: int, height: int, kind: str) -> Pixels:
+        if kind == "rgb24" and frame.format.name in SUBSAMPLED and FAR * width <= frame.width and FAR * height <= frame.height:
+            frame = self._reformatted(frame, width, height, "yuv420p")
+        return cast(Pixels, self._reformatted(frame, width, height, kind).to_ndarray())
+
+    def _reformatted(self, frame: VideoFrame, width: int, height: int, kind: str) -> VideoFrame:
         key = (width, height, kind)
         reformatter = self._made.get(key) or self._made.setdefault(key, VideoReformatter())
         how = Interpolation.AREA if (width, height) == (frame.width, frame.height) else SCALING
-        made = reformatter.reformat(frame, width, height, kind, interpolation=how, threads=1)
-        return cast(Pixels, made.to_ndarray())
+        return reformatter.reformat(frame, width, height, kind, interpolation=how, threads=1)
 
 
 @dataclass(slots=True)
