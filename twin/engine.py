@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ __all__ = ["ARN", "ROLE", "Engine", "ExecutionInfo", "Kind", "Machine", "StatusC
 
 ROLE = "arn:aws:iam::000000000000:role/twin"
 REDRIVABLE_S = 14 * 24 * 3600
+EXPRESS_KEPT = 1000
+"""Ended executions of Express machines whose journals stay: one came for each upload. (AWS keeps none.)"""
 _NAME = re.compile(r"[A-Za-z0-9_.+!@()='-]{1,80}")
 _log = logging.getLogger(__name__)
 
@@ -103,6 +106,7 @@ class Engine:
         self._machines: dict[str, Machine] = {}
         self._live: dict[str, Run] = {}
         self._ended: dict[str, ExecutionInfo] = {}
+        self._express: deque[Path] = deque()
 
     # -- machines
 
@@ -197,7 +201,9 @@ class Engine:
 
     async def resume(self) -> list[str]:
         """After a restart: go on with every execution that its journal leaves running; returns their ARNs."""
-        arns = [info.arn for info in self.executions(status="RUNNING") if info.arn not in self._live]
+        every = self.executions()
+        self._forget(*(self._path(info.arn) for info in reversed(every) if info.kind == "EXPRESS" and info.status != "RUNNING"))
+        arns = [info.arn for info in every if info.status == "RUNNING" and info.arn not in self._live]
         for arn in arns:
             run = self._reopen(arn)
             self._live[arn] = run
@@ -432,7 +438,17 @@ class Engine:
         info = self._info_of(run)
         self._live.pop(execution.arn, None)
         self._ended[execution.arn] = info
+        if info.kind == "EXPRESS":
+            self._forget(execution.journal.path)
         self._announce(info)
+
+    def _forget(self, *ended: Path) -> None:
+        """Keep these Express journals, oldest first, as the newest; delete the oldest beyond `EXPRESS_KEPT`."""
+        self._express.extend(ended)
+        while len(self._express) > EXPRESS_KEPT:
+            path = self._express.popleft()
+            path.unlink(missing_ok=True)
+            self._ended.pop(arn_of(path), None)
 
     def _announce(self, info: ExecutionInfo) -> None:
         if info.kind == "STANDARD":

@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.asl.test_map import distributed, inline, reader, writer
 from tests.unit.asl.world import World, done, failed, states, task, within
+from twin import engine
 from twin.faults import ExecutionAlreadyExists
 from twin.journal import Journal, read
 
@@ -225,3 +226,27 @@ def test_a_restarted_engine_knows_what_happened(tmp_path: Path) -> None:
     assert engine.history(bad.arn) == events
     assert [info.name for info in engine.executions("machine", "FAILED")] == ["bad"]
     assert within(engine.resume()) == []
+
+
+def test_express_executions_leave_a_bounded_history_also_over_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One comes for each upload, for years. Standard executions stay: their names keep an upload from being done twice."""
+    monkeypatch.setattr(engine, "EXPRESS_KEPT", 3)
+    world = World(tmp_path)
+
+    async def play(count: int) -> list[str]:
+        await world.engine.resume()
+        world.register(states(End=done()), kind="EXPRESS", name="quick")
+        world.register(states(End=done()), name="machine")
+        for number in range(count):
+            await world.engine.wait((await world.engine.start("machine", f"run-{world.clock.time}", {})).arn)
+            await world.engine.wait((await world.engine.start("quick", f"upload-{number}", {})).arn)
+            world.clock.time += 1
+        return [info.name for info in world.engine.executions("quick")]
+
+    assert within(play(5)) == ["upload-4", "upload-3", "upload-2"]
+    world.fresh_engine()
+    assert within(play(1)) == ["upload-0", "upload-4", "upload-3"]
+    assert len(list((tmp_path / "twin" / "executions" / "quick").iterdir())) == 3
+    assert len(world.engine.executions("machine")) == 6
