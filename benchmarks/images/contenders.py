@@ -56,12 +56,15 @@ def engine(files: list[Path], out: Path, operations: list[Any]) -> None:
     """Only what a child does."""
     from tilery.workloads.images import picture
     from tilery.workloads.images.options import ImagesOptions
+    from tilery.workloads.images.process import IN_MEMORY
 
     picture.settle()
     options = ImagesOptions(operations=operations)
     for file in files:
-        row = picture.make(file, file.stem, out, options)
-        assert row["status"] == "ok", row
+        made = picture.make(file, file.stem, out, options, file.read_bytes() if file.stat().st_size <= IN_MEMORY else None)
+        assert made.row["status"] == "ok", made.row
+        for name, data in made.inline.items():
+            (out / name).write_bytes(data)
 
 
 def plain_pyvips(files: list[Path], out: Path, operations: list[Any]) -> None:

@@ -48,6 +48,7 @@ def _run(contender: str, folder: Path, operations: list[object]) -> Cost:
             [sys.executable, "-m", "benchmarks.images.contenders", contender, str(folder), out, json.dumps(operations)]
         )
         made = sum(path.is_file() and "__" in path.name for path in Path(out).rglob("*"))
+        made += sum(len(row["pieces"]) for rows in Path(out).rglob("rows/*.json") for row in json.loads(rows.read_bytes()))
     if cost.code or made < 4 * len(list(folder.iterdir())):
         raise SystemExit(f"{contender} failed: {made} pieces\n{cost.output}")
     return cost

@@ -43,8 +43,16 @@ def do(
         path.write_bytes(source)
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
-    row = picture.make(path, "x", out, ImagesOptions(operations=operations, **{"output": "png", **more}))
+    row = laid(path, out, ImagesOptions(operations=operations, **{"output": "png", **more}))
     return row, [np.asarray(Image.open(out / piece["file"])) for piece in row["pieces"]]
+
+
+def laid(path: Path, folder: Path, options: ImagesOptions) -> dict[str, Any]:
+    """The row; all pieces are files."""
+    made = picture.make(path, "x", folder, options)
+    for name, data in made.inline.items():
+        (folder / name).write_bytes(data)
+    return made.row
 
 
 def saved(image: Image.Image, kind: str, **more: Any) -> bytes:
@@ -296,7 +304,7 @@ def test_every_sample_file_ends_as_a_result_or_a_reason(tmp_path: Path, output: 
     options = ImagesOptions(operations=[["resize", "60x40"], ["split", "2x1"], ["blur", "gaussian"], *more], output=output)
     codes: dict[str, int] = {}
     for file in files:
-        row = picture.make(file, "x", tmp_path, options)
+        row = laid(file, tmp_path, options)
         assert row["status"] == "ok" or row["reason"], file
         assert len(row["pieces"]) == (2 if row["status"] == "ok" else 0), file
         codes[row["code"] or "ok"] = codes.get(row["code"] or "ok", 0) + 1
@@ -333,7 +341,7 @@ def test_alpha_and_16_bits_are_streamed_by_libvips_without_a_second_reading(tmp_
     image = pyvips.Image.new_from_array(values, interpretation="b-w" if kind == "grey and alpha" else "srgb")
     deep = (image * 257).cast("ushort").copy(interpretation="rgb16") if kind == "16 bits" else image
     deep.write_to_file(str(tmp_path / "source.png"))
-    row = picture.make(tmp_path / "source.png", "x", tmp_path, ImagesOptions(operations=[["resize", "20x1200"]], output=output))
+    row = laid(tmp_path / "source.png", tmp_path, ImagesOptions(operations=[["resize", "20x1200"]], output=output))
     assert (row["status"], row["engine"]) == ("ok", "vips"), row
 
 
@@ -358,15 +366,15 @@ def test_a_hundred_megapixels_that_must_be_stored_on_the_way_stay_far_below_400_
         str(tmp_path / "big.jpg")
     )
     code = """
-import resource, sys
+import resource, sys, threading
 from pathlib import Path
-from tilery.workloads.images.crew import Hand
+from tilery.workloads.images.crew import Hand, crew
 from tilery.workloads.images.options import ImagesOptions
 folder = Path(sys.argv[1])
-(folder / "out").mkdir()
 options = ImagesOptions(operations=[["rotate", 180], ["resize", "20%"], ["split", True], ["blur", "gaussian"]])
-with Hand(options, folder) as hand:
-    row = hand.make(folder / "big.jpg", "x", folder / "out")
+with Hand(options, folder, threading.Lock(), crew()) as hand:
+    row, _ = hand.make(folder / "big.jpg", "x", folder / "out")
+crew().close()
 assert row["status"] == "ok" and len(row["pieces"]) == 4, row
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """

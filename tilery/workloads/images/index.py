@@ -7,12 +7,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.json
 import pyarrow.parquet as pq
 
 from tilery.outcomes import BadInput
 from tilery.workload import Item, Work
 from tilery.workloads.images.options import ImagesOptions
-from tilery.workloads.images.sheet import preview, sheet
+from tilery.workloads.images.packs import public
+from tilery.workloads.images.sheet import drawn
 
 SCHEMA = pa.schema(
     [
@@ -61,11 +63,13 @@ def merge(work: Work[ImagesOptions], item: Item) -> dict[str, Any]:
     rows = complete(work, [row for part in item["parts"] for row in work.get_json("process", "rows", f"{part}.json")])
     if work.options.fail_on_error:
         refuse_errors(rows)
-    write_parquet(rows, work.scratch / "index.parquet")
+    lines = [json.dumps(public(row), ensure_ascii=False).encode() for row in rows]
+    write_parquet(lines, work.scratch / "index.parquet")
     work.store.upload(str(work.scratch / "index.parquet"), work.out("index.parquet"))
-    work.store.put(work.out("index.json"), as_json(rows))
-    work.store.put(work.out("contact_sheet.jpg"), sheet(work, rows, work.options.sheet))
-    work.store.put(work.out("preview.png"), preview(work, rows))
+    work.store.put(work.out("index.json"), as_json(lines))
+    sheet, preview = drawn(work, rows, work.options.sheet)
+    work.store.put(work.out("contact_sheet.jpg"), sheet)
+    work.store.put(work.out("preview.png"), preview)
     return summary(rows)
 
 
@@ -89,14 +93,17 @@ def refuse_errors(rows: list[dict[str, Any]]) -> None:
         raise BadInput(f"{len(errors)} of {len(rows)} pictures failed, and fail_on_error is set: {named}{more}")
 
 
-def write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path, compression="zstd")
+def write_parquet(lines: list[bytes], path: Path) -> None:
+    """Rows from their JSON, which Arrow reads itself; to take Python objects it would load pandas, if that is installed."""
+    options = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
+    block = pa.json.ReadOptions(use_threads=False, block_size=max(1 << 24, 1 + max(map(len, lines), default=0)))
+    table = pa.json.read_json(pa.py_buffer(b"\n".join(lines)), block, options)
+    pq.write_table(table, path, compression="zstd")
 
 
-def as_json(rows: list[dict[str, Any]]) -> bytes:
+def as_json(lines: list[bytes]) -> bytes:
     """One row a line, so that a person can read it and `grep` finds a source."""
-    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    return f'{{"schema": 1, "rows": [\n{lines}\n]}}\n'.encode()
+    return b'{"schema": 1, "rows": [\n' + b",\n".join(lines) + b"\n]}\n"
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

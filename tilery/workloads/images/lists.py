@@ -15,7 +15,10 @@ BYTES = 64e6
 EACH = 60_000.0
 """What a picture costs whatever its size, in bytes of the same cost."""
 MEMORY_MIB = 1400.0
-"""Of one worker, with its children: see benchmarks/images."""
+"""Of one worker with its children, without what follows: see benchmarks/images."""
+COEFFICIENTS = 8
+"""Bytes a pixel of a progressive JPEG of four colours at full resolution: libjpeg holds every coefficient, 16 bits, until the
+last scan has come. No other format takes more; one such picture at a time is decoded."""
 
 
 def size(sources: list[Source], options: ImagesOptions) -> Sizing:
@@ -37,7 +40,12 @@ def size(sources: list[Source], options: ImagesOptions) -> Sizing:
         items.append(_item(len(items), work, pictures))
     total = sum(item["work"] for item in items)
     counts = {"pictures": len(sources), "bytes": sum(source.size for source in sources)}
-    return Sizing(work=total, items=items, counts=counts, memory_mib=MEMORY_MIB)
+    return Sizing(work=total, items=items, counts=counts, memory_mib=MEMORY_MIB + decoding_bytes(options) / 2**20)
+
+
+def decoding_bytes(options: ImagesOptions) -> int:
+    """Memory that the decoder of the largest picture allowed may take."""
+    return int(COEFFICIENTS * 1e6 * options.max_megapixels)
 
 
 def _item(number: int, work: float, pictures: list[tuple[int, str]]) -> Item:

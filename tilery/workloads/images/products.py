@@ -7,12 +7,14 @@ from typing import Any
 
 from tilery.report import Figure, FileLink, Picture, Report, size
 from tilery.run import Product
-from tilery.store.port import Span
 from tilery.workload import Publication, Published
 from tilery.workloads.images.operations import parse
 from tilery.workloads.images.options import ImagesOptions
+from tilery.workloads.images.packs import content, span
 
 WRITERS = 16
+IN_MEMORY = 4 << 20
+"""Bytes of a picture's pieces that a writer holds."""
 FILES = (("index", "index.parquet"), ("index", "index.json"), ("contact_sheet", "contact_sheet.jpg"))
 
 
@@ -38,16 +40,20 @@ def _pictures(publication: Publication[ImagesOptions]) -> list[Product]:
     rows = [row for done in publication.done["process"] for row in work.get_json("process", "rows", f"{done.item['id']}.json")]
 
     def one(row: dict[str, Any]) -> list[Product]:
-        return [_picture(publication, row["source"], piece) for piece in row["pieces"]]
+        pieces = row["pieces"]
+        if sum(piece["bytes"] for piece in pieces) <= IN_MEMORY:
+            for piece, data in zip(pieces, content(work, pieces), strict=True):
+                work.store.put(publication.key(piece["path"]), data)
+        else:
+            for piece in pieces:
+                work.store.compose(publication.key(piece["path"]), [span(work, piece)])
+        return [_product(row["source"], piece) for piece in pieces]
 
     with ThreadPoolExecutor(WRITERS) as pool:
         return [product for products in pool.map(one, rows) for product in products]
 
 
-def _picture(publication: Publication[ImagesOptions], source: str, piece: dict[str, Any]) -> Product:
-    work = publication.work
-    span = Span(work.key("process", piece["path"]), 0, piece["bytes"])
-    work.store.compose(f"{publication.folder}/{piece['path']}", [span])
+def _product(source: str, piece: dict[str, Any]) -> Product:
     digest = {"algorithm": "sha256", "value": piece["sha256"]}
     return Product(kind="pictures", path=piece["path"], source=source, bytes=piece["bytes"], digest=digest)
 

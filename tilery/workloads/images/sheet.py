@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tilery.workload import Work
 from tilery.workloads.images.options import ImagesOptions
+from tilery.workloads.images.packs import content
 
 CELL, GAP, LINE = 132, 10, 16
 COLUMNS = 12
@@ -22,23 +23,20 @@ MINI = 9
 """Pieces that a cell shows where they form no grid."""
 MOSAIC = 64
 """Pieces of a grid that a cell shows."""
+JPEG = b"\xff\xd8\xff"
 _PLACE = re.compile(r"__(\d+)-(\d+)$")
 PAPER, INK, SOFT, RED, PLATE = "#ffffff", "#1b2430", "#5b6775", "#b3261e", "#eef1f4"
 
 
-def sheet(work: Work[ImagesOptions], rows: list[dict[str, Any]], most: int) -> bytes:
-    """A JPEG of at most `most` pictures."""
-    out = io.BytesIO()
-    _drawn(work, _chosen(rows, most)).save(out, "JPEG", quality=85)
-    return out.getvalue()
-
-
-def preview(work: Work[ImagesOptions], rows: list[dict[str, Any]]) -> bytes:
-    """A PNG of a few pictures, for the report."""
-    out = io.BytesIO()
-    flat = [{**row, "folder": ""} for row in _chosen(rows, PREVIEW)]
-    _drawn(work, flat, columns=8).quantize(256).save(out, "PNG", optimize=True)
-    return out.getvalue()
+def drawn(work: Work[ImagesOptions], rows: list[dict[str, Any]], most: int) -> tuple[bytes, bytes]:
+    """The sheet, a JPEG of at most `most` pictures, and a PNG of a few of them for the report."""
+    minis: dict[str, Image.Image] = {}
+    chosen = _chosen(rows, most)
+    sheet, preview = io.BytesIO(), io.BytesIO()
+    _page(work, chosen, minis).save(sheet, "JPEG", quality=85)
+    few = [{**row, "folder": ""} for row in _chosen(chosen, PREVIEW)]
+    _page(work, few, minis, columns=8).quantize(256).save(preview, "PNG", optimize=True)
+    return sheet.getvalue(), preview.getvalue()
 
 
 def _chosen(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
@@ -47,7 +45,10 @@ def _chosen(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return [rows[number * len(rows) // most] for number in range(most)]
 
 
-def _drawn(work: Work[ImagesOptions], rows: list[dict[str, Any]], columns: int = COLUMNS) -> Image.Image:
+def _page(
+    work: Work[ImagesOptions], rows: list[dict[str, Any]], minis: dict[str, Image.Image], columns: int = COLUMNS
+) -> Image.Image:
+    """A grid of cells, by folder; `minis` remembers what was drawn of each source."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["folder"], []).append(row)
@@ -66,13 +67,15 @@ def _drawn(work: Work[ImagesOptions], rows: list[dict[str, Any]], columns: int =
             y += head
         for number, row in enumerate(group):
             corner = (GAP + (number % columns) * (CELL + GAP), y + number // columns * step)
-            _cell(work, page, draw, font, corner, row)
+            if row["status"] == "ok" and row["source"] not in minis:
+                minis[row["source"]] = _mini(work, row["pieces"])
+            _cell(page, draw, font, corner, row, minis)
         y += step * math.ceil(len(group) / columns)
     return page
 
 
 def _cell(
-    work: Work[ImagesOptions], page: Image.Image, draw: Any, font: Any, corner: tuple[int, int], row: dict[str, Any]
+    page: Image.Image, draw: Any, font: Any, corner: tuple[int, int], row: dict[str, Any], minis: dict[str, Image.Image]
 ) -> None:
     x, y = corner
     draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), fill=PLATE)
@@ -82,7 +85,7 @@ def _cell(
         for line, text in enumerate(_wrapped(draw, row["reason"], CELL - 12, font, 3)):
             draw.text((x + 6, y + 80 + line * 15), text, RED, font)
     else:
-        page.paste(_mini(work, row["pieces"]), corner)
+        page.paste(minis[row["source"]], corner)
     count = f" ({row['piece_count']})" if row["piece_count"] > 1 else ""
     name = _fitting(draw, PurePosixPath(row["source"]).name, CELL - draw.textlength(count, font), font)
     draw.text((x, y + CELL + 1), name + count, SOFT, font)
@@ -91,8 +94,9 @@ def _cell(
 def _mini(work: Work[ImagesOptions], pieces: list[dict[str, Any]]) -> Image.Image:
     """The pieces in a square: as they lay in the picture after one split, else the first few in a grid."""
     plate = Image.new("RGB", (CELL, CELL), PLATE)
-    for (x, y, width, height), piece in _places(pieces):
-        small = _thumbnail(work, piece, max(1, width), max(1, height))
+    places = _places(pieces)
+    for ((x, y, width, height), _), data in zip(places, content(work, [piece for _, piece in places]), strict=True):
+        small = _thumbnail(data, max(1, width), max(1, height))
         plate.paste(small, (x + (width - small.width) // 2, y + (height - small.height) // 2))
     return plate
 
@@ -127,8 +131,11 @@ def _places(pieces: list[dict[str, Any]]) -> list[tuple[tuple[int, int, int, int
     ]
 
 
-def _thumbnail(work: Work[ImagesOptions], piece: dict[str, Any], width: int, height: int) -> Image.Image:
-    data = work.store.get(work.key("process", piece["path"]))
+def _thumbnail(data: bytes, width: int, height: int) -> Image.Image:
+    if data.startswith(JPEG):  # small, and made here: to set libvips up takes longer
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as opened:
+            opened.thumbnail((width, height))
+            return opened.convert("RGB")
     small = pyvips.Image.thumbnail_buffer(data, width, height=height, size="down").colourspace("srgb")
     if small.hasalpha():
         small = small.flatten(background=[238, 241, 244])

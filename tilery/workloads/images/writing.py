@@ -26,17 +26,18 @@ _SAVERS: dict[Format, str] = {"jpg": "jpegsave", "png": "pngsave", "webp": "webp
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    bytes: int
+    size: int
+    """Bytes."""
     sha256: str
+    data: bytes | None
+    """What a small piece was encoded to; a large one is in its file."""
 
 
 def save(piece: Piece, path: Path, output: Format, quality: int, background: str, keep_metadata: bool) -> Saved:
-    """Write one piece; `pyvips.Error` if the pixels cannot be had or the format cannot hold them."""
+    """Encode one piece, a large one to a file; `pyvips.Error` if the pixels cannot be had or the format cannot hold them."""
     pixels = piece.width * piece.height
     if output == "jpg" and pixels <= SMALL and not keep_metadata:
-        data = _small_jpeg(piece, quality, background)
-        path.write_bytes(data)
-        return Saved(len(data), hashlib.sha256(data).hexdigest())
+        return _in_memory(_small_jpeg(piece, quality, background))
     image = piece.image
     if output == "jpg":
         image = opaque(image, background)
@@ -44,12 +45,15 @@ def save(piece: Piece, path: Path, output: Format, quality: int, background: str
         image = shallow(image)
     options = {**_options(output, quality, pixels), "keep": "exif|xmp|iptc" if keep_metadata else "none"}
     if pixels <= SMALL:
-        data = pyvips.Operation.call(f"{_SAVERS[output]}_buffer", image, **options)
-        path.write_bytes(data)
-        return Saved(len(data), hashlib.sha256(data).hexdigest())
+        return _in_memory(pyvips.Operation.call(f"{_SAVERS[output]}_buffer", image, **options))
+    path.parent.mkdir(exist_ok=True)
     pyvips.Operation.call(_SAVERS[output], image, str(path), **options)
     with path.open("rb") as file:
-        return Saved(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        return Saved(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest(), None)
+
+
+def _in_memory(data: bytes) -> Saved:
+    return Saved(len(data), hashlib.sha256(data).hexdigest(), data)
 
 
 def _small_jpeg(piece: Piece, quality: int, background: str) -> bytes:
