@@ -20,6 +20,8 @@ from pathlib import Path
 TEMPORARY_ENDINGS = ("~", ".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp")
 OURS = ("README.md",)
 """Files that the twin itself puts into the drop folder."""
+AT_ONCE = 64
+"""Uploads told of at once: ingest has minutes for each, and its functions are as many as the machine has cores."""
 
 Signature = tuple[int, int, int]
 """Inode, size in bytes, time of change in ns."""
@@ -68,6 +70,7 @@ class DropWatcher:
         self._told: dict[Path, Signature] = {}
         self._stirred = asyncio.Event()
         self._telling: set[asyncio.Task[object]] = set()
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -137,7 +140,8 @@ class DropWatcher:
         task.add_done_callback(self._telling.discard)
 
     async def _call(self, key: str) -> object:
-        return await self._uploaded(key)
+        async with self._turns:
+            return await self._uploaded(key)
 
 
 def _files(path: Path) -> Iterator[tuple[Path, Signature]]:
