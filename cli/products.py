@@ -88,13 +88,6 @@ def safe_path(path: str) -> str:
         raise BadInput(f"the record names a product {path!r} outside its folder; it is damaged") from None
 
 
-def write_failure(out: Path, record: dict[str, Any], failure: dict[str, Any]) -> Path:
-    """run.json and failure.json of a run that ended before the system could write them."""
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / FAILURE, failure)
-    return _write(out / RECORD, record)
-
-
 def _bring(store: Store, key: str, path: Path, root: Path | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,17 +141,6 @@ class Watch:
             return 0
         prefix = f"{self._folder}/done/"
         return sum(entry.key.removeprefix(prefix).removesuffix(".json") in self._ids for entry in self.store.list(prefix))
-
-
-def steps(watch: Watch, *, sleep: Callable[[float], None] = time.sleep, interval_s: float = 0.4) -> Iterator[Step]:
-    """Looks until the run has ended, less often where a look is slow (a long list of markers)."""
-    while True:
-        begun = time.monotonic()
-        step = watch.look()
-        yield step
-        if step.ended:
-            return
-        sleep(max(interval_s, 5 * (time.monotonic() - begun)))
 
 
 class Display:

@@ -15,7 +15,7 @@ from cli.find_run import find_run
 from cli.options import Json, Root, RunName, Stack, Tenant
 from cli.target import Target, find
 from cli.text import elapsed_s, local_time, out, print_json, short, styled
-from tilery import keys, ledger
+from tilery import gates, keys, ledger
 from tilery.report import duration, size
 from tilery.store.port import NotFound, Store
 
@@ -83,6 +83,7 @@ def describe(target: Target, tenant: str, line: dict[str, Any]) -> dict[str, Any
         "results": folder,
         "manifest": _json(store, keys.run(tenant, run_id, "manifest.json")),
         "paused": store.head(keys.run(tenant, run_id, "pause.json")) is not None,
+        "waits_behind": gates.waiting(store, tenant, run_id),
         "record": ended.record if ended else None,
         "failure": ended.failure if ended else None,
         "execution": _execution(target, line),
@@ -153,8 +154,10 @@ def _facts(about: dict[str, Any], record: dict[str, Any], manifest: dict[str, An
     facts = [("run", str(about["run_id"])), ("received", local_time(about["received"]))]
     if about["ended"]:
         facts.append(("ended", local_time(about["ended"])))
-    if about["paused"]:
-        facts.append(("paused", "waits at the next gate for `tilery resume`"))
+    if about["waits_behind"]:
+        facts.append(("paused", f"waits behind {about['waits_behind'][0]} for `tilery resume`"))
+    elif about["paused"] and not about["ended"]:
+        facts.append(("paused", "will wait after its present stage for `tilery resume`"))
     execution = about["execution"]
     if execution:
         again = f", redriven {execution['redrives']} times" if execution["redrives"] else ""

@@ -58,7 +58,7 @@ class Storage(Construct):
         return key
 
     @staticmethod
-    def _may_encrypt(sid: str, services: list[str], conditions: dict[str, object] | None = None) -> iam.PolicyStatement:
+    def _may_encrypt(sid: str, services: list[str], conditions: dict[str, dict[str, str]] | None = None) -> iam.PolicyStatement:
         """That AWS services may speak on a topic under this key."""
         return iam.PolicyStatement(
             sid=sid,

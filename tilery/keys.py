@@ -10,9 +10,7 @@ from dataclasses import dataclass
 READY = "_READY.json"
 TENANT = re.compile(r"[a-z0-9]{1,32}")
 WORKLOAD = re.compile(r"[a-z]{1,20}")
-ITEM = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
-STAGES = ("tile", "process", "merge", "finish")
 
 
 class BadKey(ValueError):

@@ -78,11 +78,6 @@ JOB_COMMAND = ["python", "-m", "containers.entrypoint"]
 """What a container runs; the twin replaces `python` by its own interpreter."""
 
 
-def job_arguments(tenant: str, run_id: str, stage: str, job_key: str) -> list[str]:
-    """The argv that follows JOB_COMMAND for one packed job."""
-    return [tenant, run_id, stage, job_key]
-
-
 def function_name(function: str, workload: str) -> str:
     """The deployed name of a function, as the twin and the logs show it: `size-pointcloud`, `plan`."""
     return f"{function}-{workload}" if FUNCTIONS[function].kind == "data" else function

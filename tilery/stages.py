@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from tilery import keys, registry
@@ -123,11 +124,11 @@ def check(store: Store, run: Run, stage: str, round_: int, redriven: bool) -> Pl
     if link.stage.holes and len(missing) < len(items) and 100 * len(missing) / len(items) <= tolerate:
         _complete(store, run, link, [str(item["id"]) for item in missing])
         return None
-    raise _incomplete(store, link, missing, len(items))
+    raise _incomplete(store, run, link, missing, len(items))
 
 
-def _incomplete(store: Store, link: Link, missing: list[Item], count: int) -> Exception:
-    failures = failed(store, link, [str(item["id"]) for item in missing])
+def _incomplete(store: Store, run: Run, link: Link, missing: list[Item], count: int) -> Exception:
+    failures = failed(store, link, [str(item["id"]) for item in missing]) or _failed_jobs(store, run, link)
     bad = [failure for failure in failures if failure["error"] == "BadInput"]
     if bad:
         return BadInput(bad[0]["sentence"])
@@ -140,6 +141,13 @@ def failed(store: Store, link: Link, ids: Iterable[str]) -> list[dict[str, Any]]
     present = markers(store, link, "failed")
     wanted = [keys.join(link.folder, "failed", f"{item}.json") for item in ids if item in present]
     return [json.loads(data) for data in _get_all(store, wanted[:20])]
+
+
+def _failed_jobs(store: Store, run: Run, link: Link) -> list[dict[str, Any]]:
+    """What a container said of a job that failed before or after its items (containers/entrypoint.py), the last job first."""
+    prefix = keys.run(run.tenant, run.run_id, "errors") + "/"
+    found = [entry.key for entry in store.list(prefix) if entry.key.startswith(f"{prefix}{link.name}-")]
+    return [{"item": f"the job {PurePosixPath(key).stem}", **json.loads(store.get(key))} for key in found[:-2:-1]]
 
 
 def values(store: Store, link: Link, ids: Iterable[str]) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def run_job(
     link = next(link for link in links if link.name == stage)
     items: list[Item] = stages.read_lines(store, job)
     finished = stages.finished(store, link, [str(item["id"]) for item in items])
-    on = device.choose(str(run.options.get("device", "auto")), registry.load(run.workload).gpu)
+    on = device.choose(_asked(run, stage), registry.load(run.workload).gpu)
     log.info("job %s: %d items, %d already done, device %s (%s)", job, len(items), len(finished), on.kind, on.reason)
     failures: list[Outcome] = []
     skipped = 0
@@ -113,6 +113,12 @@ def run_job(
     if failures:
         raise min(failures, key=_severity)
     return JobResult(len(items) - skipped, skipped)
+
+
+def _asked(run: Run, stage: str) -> str:
+    """The device that the run asks for. Only `process` works where a GPU lane has one; the others' functions never do."""
+    asked = str(run.options.get("device", "auto"))
+    return asked if stage == "process" or asked != "gpu" else "auto"
 
 
 def _do(

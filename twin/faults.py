@@ -54,10 +54,6 @@ class StateMachineDoesNotExist(ApiError):
     code = "StateMachineDoesNotExist"
 
 
-class TaskDoesNotExist(ApiError):
-    code = "TaskDoesNotExist"
-
-
 class TaskTimedOut(ApiError):
     code = "TaskTimedOut"
 

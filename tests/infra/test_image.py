@@ -121,7 +121,7 @@ def test_the_entry_point_does_the_packed_jobs_of_every_stage(image: Image, monke
     done = []
     while (plan := stages.plan(store, run, worker.planning_work)).stage != "publish":
         for job in stages.read_lines(store, plan.jobs):
-            ran = image.run(*names.JOB_COMMAND[1:], *names.job_arguments("acme", run_id, plan.stage, job["key"]))
+            ran = image.run(*names.JOB_COMMAND[1:], "acme", run_id, plan.stage, job["key"])
             assert ran.returncode == 0, ran.stdout + ran.stderr
         assert stages.check(store, run, plan.stage, plan.round, False) is None
         done.append(plan.stage)

@@ -15,7 +15,6 @@ from tests.infra.conftest import ROOT, Synthesis
 from tests.infra.recorded import RecordedRun
 from tests.infra.template import Deployment, load
 from tests.infra.test_statemachines import rendered
-from tilery import names
 from twin import events, twin
 from twin.deployment import Deployment as TwinDeployment
 from twin.deployment import available_lanes
@@ -142,8 +141,6 @@ def test_each_job_ran_the_images_entry_point_with_the_arguments_of_the_state_mac
     commands = sorted(arguments["ContainerOverrides"]["Command"] for arguments in submitted)
     argv = sorted(process["argv"] for process in jobs(recorded))
     assert [one[1:] for one in argv] == [json.loads(entry.removeprefix("ENTRYPOINT "))[1:] + command for command in commands]
-    for tenant, run_id, stage, key in commands:
-        assert [tenant, run_id, stage, key] == names.job_arguments(tenant, run_id, stage, key)
 
 
 def test_each_job_ran_in_the_environment_that_is_deployed(

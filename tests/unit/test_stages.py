@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from containers import entrypoint
 from tests.toys import SUMS, environment
-from tilery import keys, manifest, publishing, registry, sizing, stages, whole, worker
+from tilery import device, keys, manifest, publishing, registry, sizing, stages, whole, worker
 from tilery.outcomes import BadInput, Incomplete, Outcome
 from tilery.store import open_store
 from tilery.store.disk import DiskFull
@@ -112,6 +113,28 @@ def test_a_missing_item_is_incomplete_and_a_redrive_goes_round_with_only_it(stor
         work(store, run_id)
     work(store, run_id, redriven=True)
     assert total(store, run_id) == TOTAL
+
+
+def test_only_process_must_find_the_gpu_that_is_asked_for_and_its_job_says_why_it_did_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On AWS tile, merge and finish are Lambda functions, which have none. A job that fails before its items marks none."""
+    monkeypatch.setattr(type(registry.load("sums")), "gpu", "cupy")
+    monkeypatch.setattr(device, "gpu_problem", lambda library: "CUDA sees no device")
+    monkeypatch.setenv("TILERY_LANES", "lambda,fargate,gpu")
+    run_id = drop(store, {"device": "gpu"})
+    run = sizing.size(store, "acme", run_id)
+    assert run.lane == "gpu"
+    codes = {}
+    while (plan := stages.plan(store, run, worker.planning_work)).stage != "process":
+        for job in stages.read_lines(store, plan.jobs):
+            codes[plan.stage] = entrypoint.run(store, "acme", run_id, plan.stage, job["key"], entrypoint.Stop())
+        assert stages.check(store, run, plan.stage, plan.round, False) is None
+    for job in stages.read_lines(store, plan.jobs):
+        codes[plan.stage] = entrypoint.run(store, "acme", run_id, plan.stage, job["key"], entrypoint.Stop())
+    assert codes == {"tile": 0, "process": 2}
+    with pytest.raises(BadInput, match="device=gpu, but there is no usable GPU here: CUDA sees no device"):
+        stages.check(store, run, plan.stage, plan.round, False)
 
 
 def test_bad_input_found_by_a_worker_stays_bad_input(store: Store) -> None:

@@ -20,7 +20,7 @@ from tilery import estimate, names
 from tilery.amounts import duration_text, read_bytes, size_text
 from tilery.outcomes import BadInput
 from tilery.packing import MAX_ITEMS
-from tilery.stages import READERS
+from tilery.stages import AT_ONCE
 from tilery.workloads.pointcloud import sheets
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.workload import PointCloud
@@ -204,8 +204,8 @@ def _stages(points: float, runs: int, shards: int, tiles: int, sheet_count: int,
         jobs = items if name == "merge" else min(items, max(ceil(items / MAX_ITEMS), ceil(work / per_job), runs))
         lane = "fargate" if name == "process" else f"lambda, {names.FUNCTIONS[name].memory_mib} MiB"
         made.append(StagePlan(name, items, jobs, (cpu_s + 0.05 * items) / 3600, lane))
-    markers = 2 * sum(stage.items for stage in made)  # what each returned, and what it ran on
-    publish_s = runs * known["publish_s"] + markers * REQUEST_S / READERS
+    markers = sum(stage.items for stage in made)  # each is read once, when its stage is complete
+    publish_s = runs * known["publish_s"] + markers * REQUEST_S / AT_ONCE
     return [*made, StagePlan("publish", runs, runs, publish_s / 3600, f"lambda, {names.FUNCTIONS['publish'].memory_mib} MiB")]
 
 
