@@ -189,6 +189,23 @@ def test_streams_beyond_the_limit_are_not_opened(tmp_path: Path) -> None:
         assert len(container.streams) <= MOST_STREAMS
 
 
+def test_of_two_pictures_in_one_file_the_first_is_looked_at_and_that_is_told(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.ts"), "w") as output:
+        for size in (64, 32):
+            stream: Any = output.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        for number in range(10):
+            for stream in output.streams:
+                frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+                frame.pts = number
+                output.mux(stream.encode(frame))
+        for stream in output.streams:
+            output.mux(stream.encode(None))
+    found = probed(tmp_path / "a.ts").clip
+    assert (found.width, found.height) == (64, 64)
+    assert "1 other video stream, not looked at" in " ".join(found.warnings)
+
+
 def test_a_codec_that_is_not_on_the_list_is_named(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mkv", frames=5, codec="snow", options={"strict": "experimental"})
     with pytest.raises(BadInput, match=r"a\.mkv"):

@@ -42,6 +42,12 @@ def laid(
         ("cam3-1706745599.mp4", "2024-01-31T23:59:59+00:00"),
         ("cam3-1706745599500.mp4", "2024-01-31T23:59:59.500000+00:00"),
         ("NVR_ch2_main_20240131235959_20240201001500.mp4", "2024-01-31T23:59:59+00:00"),
+        ("cam 2024-01-31T23:59:59+01-00.mp4", "2024-01-31T23:59:59+01:00"),
+        ("2024-01-31 11-59-59 PM.mp4", "2024-01-31T23:59:59+00:00"),
+        ("2024-01-31 12-00-07 am.mp4", "2024-01-31T00:00:07+00:00"),
+        ("2024_01_31__23_59_59.avi", "2024-01-31T23:59:59+00:00"),
+        ("gate/2024-01-31/23-59-59.mp4", "2024-01-31T23:59:59+00:00"),
+        ("20240131_23h00.mp4", "2024-01-31T23:00:00+00:00"),
     ],
 )
 def test_a_moment_in_a_name_is_read(name: str, moment: str) -> None:
@@ -50,9 +56,20 @@ def test_a_moment_in_a_name_is_read(name: str, moment: str) -> None:
     assert found.isoformat() == moment
 
 
-@pytest.mark.parametrize("name", ["clip7.mp4", "20249931_235959.mp4", "20240131.mp4", "9999999999999999999999.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip7.mp4",
+        "20249931_235959.mp4",
+        "20240131.mp4",
+        "20240131_0017.mp4",
+        "20240131_235959+9900.mp4",
+        "9999999999999999999999.mp4",
+    ],
+)
 def test_a_name_without_a_moment_has_none(name: str) -> None:
     assert named(name, UTC) is None
+    assert named("20240131/000123.jpg", UTC, joined=False) is None, "the number of a frame is no time"
 
 
 def test_names_tell_local_time() -> None:

@@ -59,7 +59,7 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
     """The first stream of moving pictures; the others are not read. `BadInput` where there is none to decode."""
     if len(container.streams) > MOST_STREAMS:
         raise BadInput(f"{name} has {len(container.streams)} streams, more than {MOST_STREAMS}; keep the video alone")
-    pictures = [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]
+    pictures = pictures_of(container)
     if not pictures:
         raise BadInput(f"{name} holds no video stream; give a video")
     stream = pictures[0]
@@ -68,3 +68,8 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
     if (codec := stream.codec_context.codec.canonical_name) not in CODECS:
         raise BadInput(f"{name} is coded as {codec}, which is not read here; convert it to H.264")
     return stream
+
+
+def pictures_of(container: InputContainer) -> list[VideoStream]:
+    """The streams of moving pictures; the cover of a file is none."""
+    return [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]

@@ -21,7 +21,7 @@ from tilery.workloads.cctv.boxes import check_boxes
 from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.decode import TELLS, set_up, shown, whole_from
 from tilery.workloads.cctv.limits import MOST_FRAMES, check_size
-from tilery.workloads.cctv.opening import container_of, opened, video_stream
+from tilery.workloads.cctv.opening import container_of, opened, pictures_of, video_stream
 from tilery.workloads.cctv.ranges import Ranges
 from tilery.workloads.cctv.starts import Lost, VideoPacket, demuxed, key_packets
 
@@ -121,6 +121,9 @@ def _probed(
     frames = int(duration_us * rate / 1_000_000)
     if frames > MOST_FRAMES:
         raise BadInput(f"{source.name} claims {frames:,} frames, more than {MOST_FRAMES:,}; cut it into clips")
+    if (others := len(pictures_of(found)) - 1) > 0:
+        told = f"{others} other video stream{'s' if others > 1 else ''}"
+        warnings.append(f"{source.name} holds {told}, not looked at: its first one is; drop the others as files of their own")
     width, height = (picture.height, picture.width) if turned % 180 else (picture.width, picture.height)
     created = _created(found, stream)
     quick = bool(keys) or container in ("mpegts", "mov")  # else FFmpeg reads all before a place to find it

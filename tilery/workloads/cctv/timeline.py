@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tilery.outcomes import BadInput
@@ -15,30 +15,44 @@ ROUNDING_US = 1_000_000
 """Names and metadata give whole seconds: clips that seem to overlap by less follow each other."""
 LISTED = 5
 _MOMENT = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)[-_.]?(\d\d)[-_.]?(\d\d)[-_ T.]?(?:at )?(\d\d)[-_:.h]?(\d\d)[-_:.m]?(\d\d)"
-    r"(?:[.,_-]?(\d{3}))?(Z)?(?!\d)"
+    r"""(?<!\d)((?:19|20)\d\d)[-_.]?(\d\d)[-_.]?(\d\d)        # year, month, day
+    (?:[-_ T.]{0,3}|_?\ at\ )
+    (\d\d)(?:[-_:.h]?(\d\d)[-_:.m]?(\d\d)s?|[-:.h](\d\d)m?)  # hour, minute, second, or hour and minute
+    (?:[.,_-]?(\d{3}))?                                      # milliseconds
+    (?:[ _]?([AP]M)\b)?
+    (Z|\+\d\d[-:]?\d\d|-\d\d:\d\d)?(?!\d)                  # away from UTC""",
+    re.VERBOSE | re.IGNORECASE,
 )
 _EPOCH = re.compile(r"(?<!\d)(1[0-9]{9})(\d{3})?(?!\d)")
 """Seconds or milliseconds since 1970, from 2001 to 2033."""
 
 
-def named(name: str, zone: tzinfo) -> datetime | None:
-    """The moment in a file name, of the last part of its path that has one.
+def named(name: str, zone: tzinfo, *, joined: bool = True) -> datetime | None:
+    """The moment in a file name, of the last part of its path that has one; or (`joined`) of folders and name together.
 
     >>> named("ch01_20240131-235959.mp4", UTC).isoformat()
     '2024-01-31T23:59:59+00:00'
     """
-    for part in reversed(name.split("/")):
+    for part in (*reversed(name.split("/")), *([name.replace("/", "-")] if joined else [])):
         if found := _MOMENT.search(part):
-            year, month, day, hour, minute, second, milliseconds = (int(text or 0) for text in found.groups()[:7])
+            year, month, day, hour, minute, second, only_minute, milliseconds = (int(text or 0) for text in found.groups()[:8])
             try:
-                moment = datetime(year, month, day, hour, minute, second, milliseconds * 1000)
+                hour = hour % 12 + 12 * (found[9].upper() == "PM") if found[9] and hour <= 12 else hour
+                there = _away(found[10]) if found[10] else zone
+                return datetime(year, month, day, hour, minute or only_minute, second, milliseconds * 1000, there)
             except ValueError:
                 continue
-            return moment.replace(tzinfo=UTC if found[8] else zone)
         if epoch := _EPOCH.search(part):
             return datetime.fromtimestamp(int(epoch[1]), UTC) + timedelta(milliseconds=int(epoch[2] or 0))
     return None
+
+
+def _away(text: str) -> tzinfo:
+    """The zone of `Z`, `+0100`, `+01:00` or `+01-00`."""
+    if text.upper() == "Z":
+        return UTC
+    away = timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))
+    return timezone(away if text[0] == "+" else -away)
 
 
 def zone_of(name: str) -> tzinfo:
@@ -81,7 +95,7 @@ def placed(
 
 def _moments(ordered: Sequence[Probed], zone: tzinfo) -> tuple[list[datetime] | None, str]:
     for source, moments in (
-        ("their names", [named(found.clip.name, zone) for found in ordered]),
+        ("their names", [named(found.clip.name, zone, joined=found.clip.kind == "video") for found in ordered]),
         ("their metadata", [found.created for found in ordered]),
     ):
         # in UTC: moments of one zone are subtracted by what their clocks show, which summer time sets forward
