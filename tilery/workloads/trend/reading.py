@@ -86,15 +86,20 @@ class Reader:
             files.setdefault((layer.source, layer.variable), []).append(name)
         bands: dict[str, list[Band]] = {}
         for (source, variable), names in files.items():
-            with rasters.opened(self.store, self.sources[source], self.scratch, source, variable) as dataset:
+            apart = layers[names[0]].first is None
+            with rasters.opened(self.store, self.sources[source], self.scratch, source, variable, apart) as dataset:
                 for name in names:
-                    layer, how = layers[name], "nearest" if name == _MASK else self.options.resampling
                     places = into if self.series.whole and name != _MASK else [None] * len(boxes)
+                    how = "nearest" if name == _MASK else self.options.resampling
                     bands[name] = [
-                        rasters.band(dataset, layer.band, self.series.grid, box, how, layer.nodata, place)
-                        for box, place in zip(boxes, places, strict=True)
+                        self._band(dataset, layers[name], box, how, place) for box, place in zip(boxes, places, strict=True)
                     ]
         return bands
+
+    def _band(self, dataset: Any, layer: Layer, box: Box, resampling: str, place: NDArray[Any] | None) -> Band:
+        if layer.first is None:
+            return rasters.warped(dataset, layer.band, self.series.grid, box, resampling, layer.nodata)
+        return rasters.placed(dataset, layer.band, layer.first, box, place)
 
     def _stored(self, scene: Scene, bands: dict[str, Band], clear: Flags | None, place: NDArray[Any]) -> None:
         """The values of the one band as they are, marked where they do not count."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from math import nan
@@ -29,10 +29,16 @@ class Layer:
     offset: float = 0.0
     nodata: float | None = None
     variable: str = ""
+    first: tuple[int, int] | None = None
+    """Column and row, on the grid of the series, of the raster's first pixel; None: it has to be reprojected."""
 
     @property
     def scaled(self) -> bool:
         return self.scale != 1.0 or self.offset != 0.0
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Layer:
+        return cls(**{**value, "first": tuple(value["first"]) if value["first"] else None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,14 @@ class Scene:
     """Days since the epoch of the series."""
     layers: dict[str, Layer]
     mask: Layer | None = None
+
+    @property
+    def all(self) -> list[Layer]:
+        return [*self.layers.values(), *([self.mask] if self.mask else [])]
+
+    def mapped(self, change: Callable[[Layer], Layer]) -> Scene:
+        layers = {name: change(layer) for name, layer in self.layers.items()}
+        return Scene(self.day, layers, change(self.mask) if self.mask else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +98,8 @@ class Series:
         scenes = [
             Scene(
                 scene["day"],
-                {name: Layer(**layer) for name, layer in scene["layers"].items()},
-                Layer(**scene["mask"]) if scene["mask"] else None,
+                {name: Layer.read(layer) for name, layer in scene["layers"].items()},
+                Layer.read(scene["mask"]) if scene["mask"] else None,
             )
             for scene in value["scenes"]
         ]

@@ -135,8 +135,10 @@ def _series(scenes: list[list[Part]], parts: Sequence[Part], options: TrendOptio
         )
         for group in scenes
     ]
-    used = {layer.source for scene in made for layer in (*scene.layers.values(), *([scene.mask] if scene.mask else []))}
+    used = {layer.source for scene in made for layer in scene.all}
     area = _area([part for part in parts if part.header.source in used], options)
+    first = {(header.source, header.variable): grid.offset(area, header.grid) for header in found if header.source in used}
+    made = [scene.mapped(lambda layer: replace(layer, first=first[layer.source, layer.variable])) for scene in made]
     whole = _whole(made, {(header.source, header.variable): header for header in found}, options)
     series = Series(area, epoch, made, whole, (0, 0))
     return replace(series, window=_window(series, options, [header for header in found if header.source in used]))
