@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tilery.outcomes import BadInput
 
@@ -26,6 +26,25 @@ class Options(BaseModel):
     pause: list[Literal["tile", "process", "merge", "finish"]] = Field(
         default_factory=list, description="Wait for `tilery resume` after these stages."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _words_apart(cls, given: Any) -> Any:
+        """A list of words may be written as one text with commas, as on a command line: `--set products=dtm,dsm`."""
+        if not isinstance(given, dict):
+            return given
+        listed = [name for name, field in cls.model_fields.items() if _takes_words(field.annotation)]
+        texts = {name: given[name] for name in listed if isinstance(given.get(name), str)}
+        return {**given, **{name: _words(text) for name, text in texts.items()}}
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _takes_words(annotation: Any) -> bool:
+    inner = get_args(annotation) if get_origin(annotation) is list else ()
+    return bool(inner) and (inner[0] is str or get_origin(inner[0]) is Literal)
 
 
 O = TypeVar("O", bound=Options)

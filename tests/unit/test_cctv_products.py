@@ -191,6 +191,7 @@ def test_a_calibration_gives_kmh_degrees_and_a_map(runs: Runs[Result], video: Pa
         ),
         ({"zone": "Mars/Olympus"}, "no time zone"),
         ({"view": "drone"}, "everything moves"),
+        ({"blur": "people", "dedup": "store"}, "keeps frames with everyone"),
     ],
 )
 def test_what_is_wrong_with_options_is_said_before_any_work(

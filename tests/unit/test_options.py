@@ -33,6 +33,14 @@ def test_values_are_json_or_plain_text() -> None:
     }
 
 
+def test_a_list_of_words_may_be_one_text_with_commas() -> None:
+    assert parse(CctvOptions, from_text(["blur=people,plates", "classes=person"]), "--set").blur == ["people", "plates"]
+    assert parse(PointCloudOptions, from_text(["products=dtm, dsm"]), "--set").products == ["dtm", "dsm"]
+    assert parse(CctvOptions, from_text(["blur="]), "--set").blur == []
+    with pytest.raises(BadInput, match=r"option 'blur\.1': input should be 'people' or 'plates', got 'faces'"):
+        parse(CctvOptions, from_text(["blur=people,faces"]), "--set")
+
+
 def test_a_setting_without_a_value_is_refused() -> None:
     with pytest.raises(BadInput, match="write KEY=VALUE"):
         from_text(["lane"])

@@ -102,9 +102,11 @@ class CctvOptions(Options):
         return name
 
     @model_validator(mode="after")
-    def _still_ground(self) -> CctvOptions:
+    def _go_together(self) -> CctvOptions:
         if self.view == "drone" and self.detector == "motion":
             raise ValueError("view=drone needs a detector with a model: to a camera that moves, everything moves")
+        if self.blur and self.dedup == "store":
+            raise ValueError("dedup=store keeps frames with everyone who is in them: leave it out, or blur")
         return self
 
     @field_validator("lines")
