@@ -53,8 +53,10 @@ def pause(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stac
 def resume(run: RunName, tenant: Tenant = "local", root: Root = None, stack: Stack = "") -> None:
     """Let a paused run go on."""
     target, line = _find(run, tenant, root, stack)
-    gates.resume(target.store, target.stepfunctions, tenant, line["run_id"])
-    err().print(f"{_title(line)} goes on.", markup=False)
+    _refuse_unless(_status(target, line), ("RUNNING",), line, "only a running run can go on; see `tilery redrive`")
+    passed = gates.resume(target.store, target.stepfunctions, tenant, line["run_id"])
+    waited = f" It had waited behind {', '.join(passed)}." if passed else " It did not wait yet."
+    err().print(f"{_title(line)} goes on.{waited}", markup=False)
 
 
 def _find(run: str, tenant: str, root: Any, stack: str) -> tuple[Target, dict[str, Any]]:

@@ -60,7 +60,7 @@ def redo(
     stages: list[StageName] = list(registry.load(line["workload"]).stages)
     if from_stage and from_stage not in stages:
         raise BadInput(f"{line['workload']} has no stage {from_stage!r}; choose one of: {', '.join(stages)}")
-    if not options and not from_stage and line["status"] == "SUCCEEDED":
+    if not options and not from_stage and line["status"] not in ("FAILED", "PARTIAL"):
         raise BadInput("nothing would change; give --set KEY=VALUE or --from STAGE")
     here = isinstance(target, TwinTarget) and not target.reachable()
     if here:

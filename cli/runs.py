@@ -15,7 +15,7 @@ from cli.find_run import find_run
 from cli.options import Json, Root, RunName, Stack, Tenant
 from cli.target import Target, find
 from cli.text import elapsed_s, local_time, out, print_json, short, styled
-from tilery import gates, keys, ledger
+from tilery import gates, keys, ledger, registry
 from tilery.report import duration, size
 from tilery.store.port import NotFound, Store
 
@@ -123,12 +123,8 @@ def _print(about: dict[str, Any], target: Target) -> None:
     console = out()
     record, failure, manifest = about["record"] or {}, about["failure"], about["manifest"] or {}
     console.print(f"[bold]{escape(about['workload'] + '/' + about['dataset'])}[/]  {styled(about['status'])}")
-    facts = Table(box=None, show_header=False, pad_edge=False)
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
     for name, value in _facts(about, record, manifest):
-        facts.add_row(name, escape(value))
-    console.print(facts)
+        console.print(f"[dim]{name:<10}[/] {escape(value)}")
     if failure:
         console.print(f"\n[red]{escape(str(failure.get('sentence', failure.get('error', ''))))}[/]")
         console.print(escape(str(failure.get("what_to_do", ""))))
@@ -174,11 +170,26 @@ def _facts(about: dict[str, Any], record: dict[str, Any], manifest: dict[str, An
         facts.append(("took", duration(timings["total_s"]) + (f" ({stages})" if stages else "")))
         facts.append(("estimate", f"{duration(estimate['seconds'])}, {estimate['dollars']:.4f} $ on AWS"))
         facts += [("counts", json.dumps(record["counts"]))] if record.get("counts") else []
-    options = record.get("options") or manifest.get("options")
-    if options:
-        facts.append(("options", json.dumps(options)))
+    options = _changed(about["workload"], record.get("options") or manifest.get("options") or {})
+    facts.append(("options", json.dumps(options) if options else "the defaults"))
     facts.append(("results", str(about["results"])))
     return facts
+
+
+def _changed(workload: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that are not as they are by default here, also inside groups of options; all of a workload unknown here."""
+    if workload not in registry.names():
+        return options
+    return _apart(options, registry.options(workload).model_construct().model_dump(mode="json"))
+
+
+def _apart(options: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    apart = {}
+    for name, value in options.items():
+        usual = default.get(name)
+        if value != usual:
+            apart[name] = _apart(value, usual) if isinstance(value, dict) and isinstance(usual, dict) else value
+    return apart
 
 
 def _because(what: str, why: str) -> str:

@@ -228,13 +228,14 @@ class Twin:
             self._on_event(answer)
 
     def _is_news(self, answer: Accepted | Ignored) -> bool:
-        """A dataset may have thousands of files: the first one speaks for all that wait for the same _READY.json."""
+        """A dataset may have thousands of files: the first one speaks for all that wait for the same _READY.json, and none does
+        where it has come (before this twin was started)."""
         if isinstance(answer, Accepted):
             return answer.new
         folder = tuple(answer.key.split("/")[:4])
         if answer.key.count("/") < 4 or answer.key.endswith(f"/{keys.READY}"):
             return True
-        told_before = folder in self._told
+        told_before = folder in self._told or self.root.joinpath(*folder, keys.READY).exists()
         self._told.add(folder)
         return not told_before
 
