@@ -16,7 +16,7 @@ Lane = Literal["auto", "lambda", "fargate", "fargate-large", "gpu", "gpu-large"]
 class Options(BaseModel):
     """Options of every workload."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     lane: Lane = Field("auto", description="Where the work runs; auto chooses by the size of the drop.")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto uses a GPU when the worker has one.")

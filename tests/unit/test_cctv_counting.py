@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.cctv_scenes import CAR, PERSON, SECOND, all_of, frames, path, walker
+from tilery.options import parse
+from tilery.outcomes import BadInput
 from tilery.workloads.cctv import proposals, zones
+from tilery.workloads.cctv.analysis import outside
 from tilery.workloads.cctv.counting import Crossing, counts, crossings, time_bins, timeline, unseen
 from tilery.workloads.cctv.frames import Looked
+from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.tracker import track
 from tilery.workloads.cctv.tracks import empty
 from tilery.workloads.cctv.zones import OUTSIDE, matrix, trips
@@ -176,3 +182,28 @@ def test_without_tracks_nothing_is_proposed_counted_or_travelled() -> None:
 
 def test_one_who_stands_still_crosses_no_proposed_line() -> None:
     assert proposals.lines(path([(300, 200)] * 20), (640, 480)) == {}
+
+
+def test_what_is_drawn_beside_the_picture_is_told() -> None:
+    drawn = CctvOptions(
+        lines={"in": ((-50, 10), (50, 10)), "off": ((700, 10), (700, 90))},
+        zones={"all": [(-10, -10), (900, -10), (900, 900)], "below": [(0, 500), (9, 500), (9, 600)]},
+        calibration={"points": [(0, 0), (99, 0), (99, 99), (0, 9000)], "metres": [(0, 0), (1, 0), (1, 1), (0, 90)]},
+    )
+    (told,) = outside(drawn, (640, 480))
+    assert told == "the line off, the zone below, a point of the calibration: outside the picture of 640 x 480 pixels"
+    assert outside(CctvOptions(), (640, 480)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"zones": {"gate": [[0, 0], [5, 5], [9, 9]]}}, "the points of the zone 'gate' lie on a line"),
+        ({"lines": {"gate": [[0, float("nan")], [5, 5]]}}, "lines.gate.0.1': input should be a finite number"),
+        ({"calibration": {"homography": [[1, 0, 0]] * 3, "origin": [9, 95]}}, "origin.1': input should be less than 90"),
+        ({"bin_s": float("inf")}, "bin_s': input should be a finite number"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(said)):
+        parse(CctvOptions, options, "--set")

@@ -19,7 +19,7 @@ from tilery.workloads.cctv.frames import Looked
 from tilery.workloads.cctv.joined import Joined
 from tilery.workloads.cctv.labels import LABELS, MOVING
 from tilery.workloads.cctv.maps import maps
-from tilery.workloads.cctv.options import CctvOptions, Line
+from tilery.workloads.cctv.options import CctvOptions, Line, Point
 from tilery.workloads.cctv.stabilise import furthest
 from tilery.workloads.cctv.tracks import Tracks
 
@@ -316,11 +316,26 @@ def _warnings(work: Work[CctvOptions], done: Analysis, summary: Mapping[str, Any
     if summary["stabilised"] and summary["stabilised"]["unregistered"]:
         count = summary["stabilised"]["unregistered"]
         told.append(f"{count:,} frames could not be laid over the reference frame: their places are interpolated")
-    width, height = done.size
-    outside = [name for name, line in options.lines.items() if not any(0 <= x <= width and 0 <= y <= height for x, y in line)]
-    if outside:
-        told.append(f"the line {', '.join(outside)} lies outside the picture of {width} x {height} pixels")
+    told += outside(options, done.size)
     return told
+
+
+def outside(options: CctvOptions, size: tuple[int, int]) -> list[str]:
+    """What was drawn beside the picture, as on one of another size."""
+    width, height = size
+    drawn: dict[str, Sequence[Point]] = {f"the line {name}": line for name, line in options.lines.items()}
+    drawn |= {f"the zone {name}": zone for name, zone in options.zones.items()}
+    beside = [name for name, points in drawn.items() if not _touch(points, width, height)]
+    points = options.calibration.points if options.calibration else []
+    if any(not (-width <= x <= 2 * width and -height <= y <= 2 * height) for x, y in points):
+        beside.append("a point of the calibration")
+    return [f"{', '.join(beside)}: outside the picture of {width} x {height} pixels"] if beside else []
+
+
+def _touch(points: Sequence[Point], width: int, height: int) -> bool:
+    """Whether the rectangle around the points has a part in the picture."""
+    x, y = zip(*points, strict=True)
+    return bool(min(x) <= width and max(x) >= 0 and min(y) <= height and max(y) >= 0)
 
 
 def read_summary(work: Work[CctvOptions]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,6 +16,8 @@ Point = tuple[float, float]
 """A point of the upright picture in pixels, from its top left corner."""
 Line = tuple[Point, Point]
 Polygon = Annotated[list[Point], Field(min_length=3, max_length=200)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+Latitude = Annotated[float, Field(gt=-90, lt=90)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,40}$")]
 
 DETECTORS = ("auto", "nanodet", "nanodet8", "centernet", "motion")
@@ -24,12 +27,12 @@ ROAD_USERS = ["person", "bicycle", "car", "motorcycle", "bus", "truck"]
 class Calibration(BaseModel):
     """From pixels to metres on the ground: four points and where they are, or the homography itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     points: list[Point] = Field(default_factory=list, description="Points of the picture (pixels), at least four.")
     metres: list[Point] = Field(default_factory=list, description="Where they are on the ground (m east, m north).")
     homography: list[list[float]] = Field(default_factory=list, description="3 x 3: pixels to metres, instead of the points.")
-    origin: tuple[float, float] | None = Field(None, description="Longitude and latitude (degrees) of 0 m, 0 m.")
+    origin: tuple[Longitude, Latitude] | None = Field(None, description="Longitude and latitude (degrees) of 0 m, 0 m.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Calibration:
@@ -116,3 +119,11 @@ class CctvOptions(Options):
             if start == end:
                 raise ValueError(f"the line {name!r} starts where it ends")
         return lines
+
+    @field_validator("zones")
+    @classmethod
+    def _span_an_area(cls, zones: dict[str, Polygon]) -> dict[str, Polygon]:
+        for name, ((x0, y0), *others) in zones.items():
+            if all((x1 - x0) * (y2 - y0) == (x2 - x0) * (y1 - y0) for (x1, y1), (x2, y2) in pairwise(others)):
+                raise ValueError(f"the points of the zone {name!r} lie on a line: give three or more around an area")
+        return zones
