@@ -59,11 +59,14 @@ def preflight(
     stack_environment: Annotated[
         str, typer.Argument(metavar="[ENVIRONMENT]", help="The settings to deploy: dev or prod.")
     ] = "dev",
+    settings: Annotated[
+        str, typer.Option("--settings", metavar="JSON", help="What `cdk deploy -c settings=JSON` gets.", show_default=False)
+    ] = "",
 ) -> None:
     """Check before `cdk deploy`: credentials, bootstrap, Docker, quotas; say what to do for each."""
     from cli import preflight as checks
 
-    raise typer.Exit(checks.run(stack_environment))
+    raise typer.Exit(checks.run(stack_environment, settings))
 
 
 def invoke(arguments: list[str] | None = None) -> int:

@@ -27,6 +27,8 @@ GPU_VCPUS = (
 )
 ROLES = {"batch.amazonaws.com": "AWSServiceRoleForBatch", "ecs.amazonaws.com": "AWSServiceRoleForECS"}
 SPOT_ROLES = {"spot.amazonaws.com": "AWSServiceRoleForEC2Spot"}
+YOUNG = 10
+"""Concurrent Lambda executions of an account that AWS has not raised yet."""
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 ROOT = Path(__file__).resolve().parent.parent
 Execute = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
@@ -127,7 +129,10 @@ def lambda_concurrency(functions: Any, needed: int) -> Check:
     if allowed < needed:
         ask = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384"
         sentence = f"{allowed} concurrent Lambda executions are allowed and a map starts {needed}: many would be throttled"
-        return Check(False, sentence, f"run `{ask} --desired-value 1000`, or lower map_concurrency in infra/settings.py")
+        young = ". So low a limit is a new account's, which may also be held to 3,008 MB a function (ours take up to 8,192)"
+        todo = f"run `{ask} --desired-value 1000`, or lower map_concurrency in infra/settings.py"
+        also = "; if the deployment says MemorySize must be at most 3008, ask AWS support to lift that too"
+        return Check(False, sentence + young * (allowed <= YOUNG), todo + also * (allowed <= YOUNG))
     return Check(True, f"{allowed} concurrent Lambda executions are allowed; a map starts up to {needed}")
 
 
@@ -168,7 +173,7 @@ def execute(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def checks(settings: Any, session: Any) -> Iterator[Check]:
     """Every check of a deployment, in the order a person would mend them; without credentials the rest is not asked."""
     package = json.loads((ROOT / "package.json").read_text())
-    wanted = {f"{workload}-{lane.image}" for workload in settings.workloads for lane in settings.batch_lanes}
+    wanted = {f"{workload}-{lane.image}" for workload in settings.workloads for lane in settings.lanes_of(workload)}
     yield cdk_cli(package["devDependencies"]["aws-cdk"], execute)
     yield docker(wanted <= set(settings.images), execute)
     if not session.region_name:
@@ -203,8 +208,8 @@ def report(answers: Iterable[Check], console: Console) -> int:
     return int(bad > 0)
 
 
-def run(environment: str) -> int:
-    """`tilery preflight [ENVIRONMENT]`."""
+def run(environment: str, settings: str = "") -> int:
+    """`tilery preflight [ENVIRONMENT]`; `settings` is the JSON that `cdk deploy -c settings=` gets too."""
     from infra.settings import load
 
-    return report(checks(load(environment), boto3.Session()), Console())
+    return report(checks(load(environment, settings), boto3.Session()), Console())

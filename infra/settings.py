@@ -14,6 +14,12 @@ from tilery import keys, names, registry
 Network = Literal["public", "endpoints", "nat"]
 
 
+RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+"""Days that CloudWatch Logs can keep (PutRetentionPolicy)."""
+RUN_DAYS = 10
+"""`TimeoutSeconds` of statemachines/pipeline.asl.json."""
+
+
 class UnknownSetting(SystemExit):
     """A deployment or field that does not exist, or a value that cannot be; the sentence says what to write instead."""
 
@@ -138,4 +144,10 @@ def check(settings: Settings) -> Settings:
         raise UnknownSetting("gpu_large takes over from gpu when memory runs out; set gpu too")
     if not 0 <= settings.tolerated_failure_percentage <= 100:
         raise UnknownSetting("tolerated_failure_percentage must be between 0 and 100")
+    if not 1 <= settings.map_concurrency <= 10_000:
+        raise UnknownSetting("map_concurrency must be between 1 and 10000 (0 would be no limit)")
+    if settings.log_retention_days not in RETENTIONS:
+        raise UnknownSetting(f"log_retention_days must be one of: {', '.join(map(str, RETENTIONS))}")
+    if settings.work_expires_days < RUN_DAYS + 1:
+        raise UnknownSetting(f"work_expires_days must be at least {RUN_DAYS + 1}: a run may take {RUN_DAYS} days")
     return settings

@@ -1,10 +1,14 @@
 """Deployments are frozen values; what cannot be is refused in a sentence."""
 
 import dataclasses
+import json
 
 import pytest
 
-from infra.settings import UnknownSetting, load
+from infra.bundling import ROOT
+from infra.settings import RUN_DAYS, UnknownSetting, load
+
+STATEMACHINES = ROOT / "statemachines"
 
 
 def test_dev_deploys_the_cpu_and_point_clouds_only() -> None:
@@ -35,12 +39,20 @@ def test_prod_keeps_its_data_and_has_gpus_on_request() -> None:
         ("dev", '{"network": "private"}', "network 'private' must be one of"),
         ("dev", '{"gpu_large": true}', "set gpu too"),
         ("dev", '{"images": {"pointcloud": "x"}}', "no image 'pointcloud'"),
+        ("dev", '{"map_concurrency": 0}', "map_concurrency must be between 1 and 10000"),
+        ("dev", '{"log_retention_days": 45}', "log_retention_days must be one of: 1, 3, 5"),
+        ("dev", '{"work_expires_days": 3}', "at least 11: a run may take 10 days"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(name: str, overrides: str, sentence: str) -> None:
     with pytest.raises(UnknownSetting) as refusal:
         load(name, overrides)
     assert sentence in str(refusal.value)
+
+
+def test_a_run_may_take_as_long_as_its_machine_lets_it() -> None:
+    machine = json.loads((STATEMACHINES / "pipeline.asl.json").read_text())
+    assert machine["TimeoutSeconds"] == RUN_DAYS * 86_400
 
 
 def test_settings_are_frozen() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, cast
 
 import boto3
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from cli import preflight
 from cli.preflight import Check
+from infra.settings import load
 
 
 def stubbed(service: str, *answers: tuple[str, dict[str, Any] | str]) -> Any:
@@ -117,7 +119,8 @@ CASES: list[tuple[str, Callable[[], Check], bool, str, str]] = [
     ),
     ("GPU quota broken", lambda: quota(("get_service_quota", "ServiceException")), False, "could not read", "try again"),
     ("GPU quota present", lambda: quota(("get_service_quota", vcpus(64))), True, "64 on-demand GPU", ""),
-    ("concurrency low", lambda: concurrency(limits(10)), False, "10 concurrent", "L-B99A9384"),
+    ("concurrency low", lambda: concurrency(limits(20)), False, "20 concurrent", "L-B99A9384"),
+    ("a new account", lambda: concurrency(limits(10)), False, "held to 3,008 MB a function", "MemorySize must be at most 3008"),
     ("concurrency denied", lambda: concurrency("AccessDeniedException"), False, "you may not", "lambda:GetAccountSettings"),
     ("concurrency present", lambda: concurrency(limits(1000)), True, "1000 concurrent", ""),
     ("role absent", lambda: role("NoSuchEntity"), False, "does not exist", "--aws-service-name batch.amazonaws.com"),
@@ -144,6 +147,14 @@ def test_without_credentials_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     answer = preflight.credentials(boto3.Session(region_name="eu-west-1").client("sts"))
     assert not answer.ok
     assert "no AWS credentials" in answer.sentence
+
+
+def test_gpu_settings_ask_for_a_cuda_image_only_where_something_computes_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "execute", missing)
+    images = {"pointcloud-cpu": "a", "pointcloud-cuda": "b", "images-cpu": "c"}
+    settings = load("dev", {"gpu": True, "workloads": ["pointcloud", "images"], "images": images})
+    _, docker = islice(preflight.checks(settings, boto3.Session()), 2)  # the others ask AWS
+    assert docker.sentence == "every image is given in the settings; Docker is not needed"
 
 
 def test_the_report_ends_with_what_is_left_to_do() -> None:
