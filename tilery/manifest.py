@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -58,8 +59,11 @@ class Ready(BaseModel):
         return {**(self.model_extra or {}), **self.options}
 
 
-def receive(store: Store, bucket: str, key: str, version: str) -> Manifest:
-    """The manifest of an upload, written once; raises `Ignored`. A second event for the same upload finds the first one's."""
+def receive(store: Store, bucket: str, key: str, version: str, size: int | None = None) -> Manifest:
+    """The manifest of an upload, written once; raises `Ignored`. A second event for the same upload finds the first one's.
+
+    `size` is what the event says of this version, in bytes: by now another upload may lie at the key.
+    """
     try:
         drop = keys.parse_drop(key)
     except keys.BadKey as error:
@@ -79,7 +83,7 @@ def receive(store: Store, bucket: str, key: str, version: str) -> Manifest:
         period=period(),
     )
     try:
-        sources, options = _single(store, drop, key, version) if drop.file else _dataset(store, drop, key, version)
+        sources, options = _single(store, drop, key, version, size) if drop.file else _dataset(store, drop, key, version)
         manifest = manifest.model_copy(update={"sources": sources, "options": options})
     except BadInput as refusal:
         manifest = manifest.model_copy(update={"refused": str(refusal)})
@@ -144,11 +148,11 @@ def execution_input(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _single(store: Store, drop: keys.Drop, key: str, version: str) -> tuple[list[Source], dict[str, Any]]:
+def _single(store: Store, drop: keys.Drop, key: str, version: str, size: int | None) -> tuple[list[Source], dict[str, Any]]:
     entry = store.head(key)
     if entry is None:
         raise BadInput(f"{drop.file} is no longer in the drop folder; upload it again")
-    return [_source(drop, entry, version)], {}
+    return [_source(drop, entry if size is None else replace(entry, size=size), version)], {}
 
 
 def _dataset(store: Store, drop: keys.Drop, key: str, version: str) -> tuple[list[Source], dict[str, Any]]:

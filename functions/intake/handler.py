@@ -8,9 +8,10 @@ from tilery.store import open_store
 @nanoservice("intake")
 def handler(event: Event) -> dict[str, object]:
     detail = event["event"]["detail"]
-    bucket, key, version = detail["bucket"]["name"], detail["object"]["key"], detail["object"].get("version-id", "")
+    bucket, uploaded = detail["bucket"]["name"], detail["object"]
+    key, version, size = uploaded["key"], uploaded.get("version-id", ""), uploaded.get("size")
     try:
-        given = manifest.receive(open_store(keys.parse_drop(key).tenant), bucket, key, version)
+        given = manifest.receive(open_store(keys.parse_drop(key).tenant), bucket, key, version, size)
     except (keys.BadKey, manifest.Ignored) as why:
         return {"start": False, "why": str(why), "key": key}
     return {

@@ -109,6 +109,13 @@ def test_a_name_whose_products_would_have_too_long_keys_is_refused_at_once(store
     assert "is too long" in ready(store, {}, {long: NUMBERS}).refused
 
 
+def test_the_size_is_that_of_the_version_which_the_event_names(store: Store) -> None:
+    """Two uploads of one key in quick succession: the first one's event is handled when the second one is there."""
+    store.put("drop/acme/sums/a.txt", b"1\n2\n3\n")
+    given = manifest.receive(store, "drop", "drop/acme/sums/a.txt", "the-version-before", 4)
+    assert [(source.version, source.size) for source in given.sources] == [("the-version-before", 4)]
+
+
 def test_a_name_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(keys.BadKey, match="not valid UTF-8"):
         keys.check("drop/acme/sums/bad\udcff.txt")
