@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -61,17 +61,29 @@ def _explained(open_store: OpenStore, sfn: Any, arn: str) -> bool:
 
 
 def stuck_jobs(batch: Any, queues: list[str]) -> list[dict[str, Any]]:
-    """Jobs that have waited in RUNNABLE for longer than `STUCK`, with the likely cause in a sentence."""
+    """Queues where jobs have waited in RUNNABLE for longer than `STUCK` while none runs, with the likely cause in a sentence.
+
+    Behind jobs that run others wait for their turn, in a large run for hours.
+    """
     found = []
-    now = datetime.now(UTC)
+    limit = datetime.now(UTC) - STUCK
     for queue in queues:
-        cause = _why_stuck(batch, queue)
-        for job in batch.list_jobs(jobQueue=queue, jobStatus="RUNNABLE")["jobSummaryList"]:
-            waited = now - datetime.fromtimestamp(job["createdAt"] / 1000, UTC)
-            if waited > STUCK:
-                minutes = int(waited.total_seconds() // 60)
-                found.append({"job": job["jobId"], "name": job["jobName"], "queue": queue, "minutes": minutes, "cause": cause})
+        waiting = [job for job in _jobs(batch, queue, "RUNNABLE") if _created(job) < limit]
+        if waiting and next(_jobs(batch, queue, "RUNNING"), None) is None:
+            first = min(waiting, key=_created)
+            minutes = int((datetime.now(UTC) - _created(first)).total_seconds() // 60)
+            oldest = {"job": first["jobId"], "name": first["jobName"], "minutes": minutes}
+            found.append({"queue": queue, "jobs": len(waiting), **oldest, "cause": _why_stuck(batch, queue)})
     return found
+
+
+def _jobs(batch: Any, queue: str, status: str) -> Iterator[dict[str, Any]]:
+    for page in batch.get_paginator("list_jobs").paginate(jobQueue=queue, jobStatus=status):
+        yield from page["jobSummaryList"]
+
+
+def _created(job: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(job["createdAt"] / 1000, UTC)
 
 
 def _why_stuck(batch: Any, queue: str) -> str:
@@ -93,7 +105,8 @@ def _why_stuck(batch: Any, queue: str) -> str:
 
 def stale_uploads(s3: Any, bucket: str) -> list[dict[str, str]]:
     """Multipart uploads to the drop bucket that began over a day ago: somebody's upload broke off."""
-    uploads = s3.list_multipart_uploads(Bucket=bucket, Prefix="drop/").get("Uploads", [])
+    pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix="drop/")
+    uploads = (one for page in pages for one in page.get("Uploads", []))
     limit = datetime.now(UTC) - STALE_UPLOAD
     return [{"key": one["Key"], "since": one["Initiated"].isoformat()} for one in uploads if one["Initiated"] < limit]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from tests.toys import SUMS, environment
 from tilery import gates, keys, lanes, manifest, publishing, registry, sizing, stages, watchdog, whole, worker
@@ -180,6 +183,27 @@ class ManyExecutions:
 def test_the_watchdog_looks_at_every_page() -> None:
     found = watchdog.ended(ManyExecutions(), "arn", "FAILED")
     assert [one["name"] for one in found] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_watchdog_tells_a_queue_that_stands_still_from_one_that_is_busy(busy: bool) -> None:
+    client = cast("Any", boto3).client
+    batch = client("batch", region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
+    now = time.time()
+
+    def jobs(*minutes: float) -> list[dict[str, Any]]:
+        return [{"jobId": f"{one}", "jobName": f"process-{one}", "createdAt": int(1000 * (now - 60 * one))} for one in minutes]
+
+    with Stubber(batch) as stub:
+        stub.add_response("list_jobs", {"jobSummaryList": jobs(1, 45), "nextToken": "2"})
+        stub.add_response("list_jobs", {"jobSummaryList": jobs(90)})
+        stub.add_response("list_jobs", {"jobSummaryList": jobs(50) if busy else []})
+        if not busy:
+            stub.add_response("describe_job_queues", {"jobQueues": []})
+        found = watchdog.stuck_jobs(batch, ["q"])
+    cause = "the job queue is disabled"
+    wanted = [{"queue": "q", "jobs": 2, "job": "90", "name": "process-90", "minutes": 90, "cause": cause}]
+    assert found == ([] if busy else wanted)
 
 
 def test_two_runs_of_one_folder_at_once_make_one_product(store: Store) -> None:
