@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -52,6 +53,13 @@ def coco() -> bytes:
 def trajectories(units: str = "pixels") -> bytes:
     about = {1: {"speed_kmh": 4.2}}
     return written(lambda target: exports.write_trajectories(TRACKS, TRACKS.foot, units, START, about, target))
+
+
+def test_a_clock_set_back_in_the_night_is_so_in_what_is_written_and_no_time_passes_by_that() -> None:
+    night = datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Rome"))
+    assert exports.moment(night, 1_800_000_000) == "2024-10-27T02:00:00.000+01:00"
+    assert exports.moment(START, 14_399_600) == "2026-05-04T07:30:14.400+00:00"
+    assert exports.moment(None, 5) == ""
 
 
 def test_tracks_and_detections_are_parquet_with_times_names_and_corners() -> None:

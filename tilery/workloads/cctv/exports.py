@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -35,8 +35,14 @@ def category(label: int) -> int:
 
 
 def moment(start: datetime | None, time_us: int) -> str:
-    """A time of the timeline as ISO 8601 with milliseconds; empty where nothing says when the timeline starts."""
-    return (start + timedelta(microseconds=int(time_us))).isoformat(timespec="milliseconds") if start else ""
+    """A time of the timeline as ISO 8601 to the nearest millisecond; empty where nothing says when the timeline starts.
+
+    Reckoned in UTC: a clock that is set forward or back on the way is so in what is written, and no time passes by that.
+    """
+    if start is None:
+        return ""
+    then = start.astimezone(UTC) + timedelta(microseconds=int(time_us) + 500)
+    return then.astimezone(start.tzinfo).isoformat(timespec="milliseconds")
 
 
 def detections_table(frames: Frames, detections: Detections, start: datetime | None, least: float) -> pa.Table:
