@@ -22,6 +22,7 @@ from cli.runs import runs, show
 from cli.text import err
 from cli.up import up
 from cli.verify import verify
+from tilery import __version__
 from tilery.outcomes import BadInput, Outcome
 
 app = typer.Typer(
@@ -33,15 +34,19 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"tilery {__version__}")
+        raise typer.Exit(0)
+
+
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, help="Print the version and stop.", is_eager=True)
+    ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        print(f"tilery {installed('tilery')}")
-        raise typer.Exit(0)
+    """Nothing of its own: `--version` answers before a command is looked for."""
 
 
 HERE = "On this machine"

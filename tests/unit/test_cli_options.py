@@ -10,7 +10,7 @@ from cli.find_run import choose
 from cli.inputs import request
 from cli.main import invoke
 from cli.target import StackTarget, TwinTarget, find, twin_root
-from tilery import registry
+from tilery import __version__, registry
 from tilery.outcomes import BadInput
 
 
@@ -35,6 +35,11 @@ def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     assert said.out == ""
     assert "Traceback" not in said.err
     return " ".join(said.err.split())
+
+
+def test_the_version_is_told_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["--version"]) == 0
+    assert capsys.readouterr().out == f"tilery {__version__}\n"
 
 
 def test_a_missing_file_is_named(numbers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
