@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -107,6 +108,29 @@ def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
         drop.add(tmp_path / f"{number}.jpg")
     with pytest.raises(BadInput, match=r"4\.jpg has 30 x 21 pixels and 0\.jpg 30 x 20"):
         drop.size()
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "rate"),
+    [
+        ("[Sequence]\nname=%x\nframeRate=30\n", {}, (30, 1)),
+        ("[Sequence]\nframeRate=30\n", {"frame_hz": 5}, (5, 1)),
+        ("[Sequence]\nframeRate=fast\n", {}, (25, 1)),
+        ("\0\xff", {}, (25, 1)),
+    ],
+)
+def test_a_sequence_of_the_mot_challenge_says_its_rate(tmp_path: Path, text: str, asked: dict[str, Any], rate: Any) -> None:
+    import cv2
+    import numpy as np
+
+    (tmp_path / "seqinfo.ini").write_text(text)
+    drop = Drop(tmp_path / "root").add(tmp_path / "seqinfo.ini", "MOT17-09/seqinfo.ini")
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), np.zeros((20, 30, 3), np.uint8))
+        drop.add(tmp_path / f"{number}.jpg", f"MOT17-09/img1/{number}.jpg")
+    (clip,) = drop.clips(**asked)
+    assert clip.rate == rate
+    assert bool(clip.warnings) == (rate == (25, 1))
 
 
 def test_too_long_a_video_is_refused_and_says_what_to_set(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class CctvOptions(Options):
     )
     zone: str = Field("UTC", max_length=64, description="Time zone of times that name none, as Europe/Rome.")
     frame_hz: float | None = Field(
-        None, gt=0, le=1000, description="Frames a second of a folder of frames; else 25 are assumed."
+        None, gt=0, le=1000, description="Frames a second of a folder of frames; else its seqinfo.ini says, or 25 are assumed."
     )
     gap_s: float = Field(2.0, ge=0, description="After a gap between clips longer than this (s), track ids start anew.")
     segment_s: float = Field(60.0, ge=5, le=3600, description="Length of a unit of work (s); results do not depend on it.")

@@ -77,7 +77,10 @@ def _figures(summary: Summary, calls: Mapping[str, Any]) -> list[Figure]:
     shown = [
         Figure("Road users", f"{sum(users.values()):,}", ", ".join(f"{count:,} {label}" for label, count in users.items())),
         Figure(
-            "Crossings", f"{crossed:,}", f"of {len(summary['lines'])} lines" + (" (proposed)" if summary["proposed"] else "")
+            "Crossings",
+            f"{crossed:,}",
+            f"of {len(summary['lines'])} line{'s' * (len(summary['lines']) != 1)}"
+            + (" (proposed)" if summary["proposed"] else ""),
         ),
         Figure("Frames", f"{summary['frames']['all']:,}", f"{summary['frames']['detected']:,} through the detector"),
     ]

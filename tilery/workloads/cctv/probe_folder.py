@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -18,8 +20,22 @@ from tilery.workloads.cctv.probe import Probed
 from tilery.workloads.cctv.timeline import natural
 
 ASSUMED_HZ = 25.0
+FASTEST_HZ = 1000
+STATED = "seqinfo.ini"
+LONGEST_INFO = 1 << 16
 LOOKED_AT = 32
 """Frames whose size is read before the run; one of another size that is found later is damaged."""
+
+
+def stated_hz(store: Store, source: Source) -> float | None:
+    """Frames a second by the `seqinfo.ini` of a sequence of the MOT challenge; None where it says nothing of use."""
+    text = store.get_range(source.key, 0, LONGEST_INFO, version=source.version).decode(errors="replace")
+    info = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, ValueError):
+        info.read_string(text)
+        hz = info.getfloat("Sequence", "frameRate")
+        return hz if 0 < hz <= FASTEST_HZ else None
+    return None
 
 
 def probe_folder(

@@ -16,7 +16,7 @@ from tilery.workloads.cctv.clips import BLOCK_US, Clip
 from tilery.workloads.cctv.limits import MOST_CLIPS, MOST_DAYS
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.probe import Probed, probe
-from tilery.workloads.cctv.probe_folder import probe_folder
+from tilery.workloads.cctv.probe_folder import STATED, probe_folder, stated_hz
 from tilery.workloads.cctv.timeline import placed, zone_of
 
 VIDEO = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts")
@@ -56,7 +56,7 @@ def size(sources: list[Source], options: CctvOptions, store: Store) -> Sizing:
         "timeline": [[sources[clip.sources[0]].digest, clip.offset_us, clip.skip_us] for clip in clips],
     }
     memory = BASE_MIB + width * height * PICTURES * 1.5 / 2**20
-    told = [*warnings, *(warning for clip in clips for warning in clip.warnings), *told]
+    told = list(dict.fromkeys([*warnings, *(warning for clip in clips for warning in clip.warnings), *told]))
     return Sizing(sum(item["work"] for item in items), items, counts, facts, told, memory)
 
 
@@ -80,7 +80,13 @@ def _found(sources: list[Source], options: CctvOptions, store: Store) -> tuple[l
             folders.setdefault(sources[place].name.rpartition("/")[0], []).append(place)
         if not folders:
             raise BadInput("the drop holds no video; give MP4, MOV, MKV, AVI or TS files, or a folder of JPEG or PNG frames")
-        return [probe_folder(store, sources, places, options.frame_hz, most_pixels) for places in folders.values()], []
+        stated = {source.name.rpartition("/")[0]: source for source in sources if source.name.lower().endswith(STATED)}
+        found = []
+        for folder, places in folders.items():
+            info = stated.get(folder) or stated.get(folder.rpartition("/")[0])
+            hz = options.frame_hz or (stated_hz(store, info) if info else None)
+            found.append(probe_folder(store, sources, places, hz, most_pixels))
+        return found, []
     warnings = [f"{len(pictures)} pictures that lie beside videos are not looked at"] if pictures else []
     distinct, again = _distinct(sources, videos)
     if len(distinct) > MOST_CLIPS:

@@ -26,7 +26,10 @@ class Cctv(Workload[CctvOptions]):
     """Time segments are detected apart; one tracker then passes over all of them."""
 
     name = "cctv"
-    suffixes = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".jpg", ".jpeg", ".png", ".json", ".onnx")
+    suffixes = (
+        ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".jpg", ".jpeg", ".png", ".json", ".onnx",
+        "seqinfo.ini",
+    )  # fmt: skip
     gpu = "onnxruntime"
     unit = "frames"
     needs = ("numpy", "scipy", "av", "cv2", "onnx", "onnxruntime", "pyarrow", "rasterio", "zstandard")
