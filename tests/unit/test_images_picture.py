@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFilter
 
 from tests.data import ROOT, real
-from tilery.workloads.images import picture, pixels
+from tilery.workloads.images import headers, picture, pixels
 from tilery.workloads.images.operations import Split
 from tilery.workloads.images.options import ImagesOptions
-from tilery.workloads.images.reading import solid
+from tilery.workloads.images.reading import solid, upright_srgb, with_vips
 
 picture.settle()
 
@@ -247,6 +249,103 @@ def test_of_an_animation_the_first_frame_or_every_one(tmp_path: Path) -> None:
     assert [int(piece[..., 0].flat[0]) for piece in made] == [10, 100, 200]
 
 
+def test_of_an_animated_png_every_frame_though_libvips_knows_the_first_only(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (10, 100, 200)]
+    data = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    row, made = do(tmp_path, data, [])
+    assert (len(made), row["frames"]) == (1, 3)
+    _, made = do(tmp_path, data, [], frames="all")
+    assert [int(piece[..., 0].flat[0]) for piece in made] == [10, 100, 200]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "note"),
+    [
+        (np.linspace(0, 1, 64, dtype=np.float32), np.linspace(0, 65535, 64), ""),
+        (np.arange(64, dtype=np.float32) * 4, np.arange(64) * 1028, ""),
+        (np.linspace(-40, 60, 64, dtype=np.float32), np.linspace(0, 65535, 64), "values of -40 to 60 are stretched"),
+        (np.arange(64, dtype=np.int32) * 1000, np.arange(64) * 1000, ""),
+        (np.arange(64, dtype=np.int32) * 5000, np.linspace(0, 65535, 64), "values of 0 to 315000 are stretched"),
+        (np.arange(-32, 32, dtype=np.int8), np.linspace(0, 65535, 64), "values of -32 to 31 are stretched"),
+        (np.where(np.arange(64) == 5, np.nan, np.float32(0.5)), np.where(np.arange(64) == 5, 0, 32768), ""),
+    ],
+    ids=["fractions", "shades", "negative", "whole", "large", "signed", "holes"],
+)
+def test_measurements_become_shades_and_a_note_says_how(tmp_path: Path, values: Any, wanted: Any, note: str) -> None:
+    pyvips.Image.new_from_array(values.reshape(8, 8).astype(values.dtype if values.dtype != float else np.float32)).tiffsave(
+        str(tmp_path / "source.tif")
+    )
+    row, (made,) = do(tmp_path, tmp_path / "source.tif", [])
+    assert abs(made.ravel().astype(int) - wanted).max() <= 1
+    assert " ".join(row["notes"]).startswith(note)
+    assert bool(row["notes"]) == bool(note)
+
+
+@pytest.mark.parametrize(("kind", "bands"), [("RGBX", 3), ("RGBA", 4)])
+def test_a_fourth_channel_of_a_tiff_is_an_alpha_only_if_it_says_so(tmp_path: Path, kind: str, bands: int) -> None:
+    """Aerial pictures have near infrared there."""
+    source = noise(30, 20, "RGBA")
+    channels = [*source.split()[:3], Image.new("L", source.size, 77)]
+    row, (made,) = do(tmp_path, saved(Image.merge(kind, channels), "TIFF"), [])
+    assert made.shape == (20, 30, bands)
+    assert np.array_equal(made[..., :3], np.asarray(source)[..., :3])
+    assert row["alpha"] == (bands == 4)
+    assert row["notes"] == ([] if bands == 4 else ["4 channels; the first 3 are used"])
+
+
+def test_of_many_channels_the_first_three_are_colours(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).integers(0, 65536, (9, 11, 7), np.uint16)
+    pyvips.Image.new_from_array(values, interpretation="multiband").tiffsave(str(tmp_path / "source.tif"))
+    image, facts = with_vips(tmp_path / "source.tif", 1)
+    assert np.array_equal(upright_srgb(image, facts).numpy(), values[..., :3])
+    assert facts.notes == ["7 channels; the first 3 are used"]
+
+
+def test_a_png_that_ends_in_good_order_but_too_early_is_damaged(tmp_path: Path) -> None:
+    """Pillow would fill what is missing with black."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 20, 20, 8, 0, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(21) * 9)) + chunk(b"IEND", b"")
+    row, _ = do(tmp_path, data, [])
+    assert (row["code"], row["pieces"]) == ("damaged", [])
+    assert row["reason"].startswith("it is damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC"),
+        (b"\xff\x0a" + bytes(50), "JPEG XL"),
+        (b"%PDF-1.4", "PDF"),
+        (b'\xef\xbb\xbf <svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b"#?RADIANCE\n", "Radiance HDR"),
+    ],
+)
+def test_a_known_format_that_is_not_read_is_named(tmp_path: Path, data: bytes, name: str) -> None:
+    row, _ = do(tmp_path, data, [])
+    assert (row["code"], row["reason"]) == ("unsupported", f"it is {name}, which is not read; save it as JPEG, PNG or TIFF")
+
+
+def test_colours_of_16_bits_in_jpeg_2000_are_refused_as_pillow_turns_white_to_black(tmp_path: Path) -> None:
+    data = bytearray(saved(noise(16, 16), "JPEG2000", no_jp2=True))
+    assert do(tmp_path, bytes(data), [])[0]["status"] == "ok"
+    data[data.index(b"\xff\x51") + 40] = 15
+    (tmp_path / "source").write_bytes(data)
+    assert headers.jpeg2000_bits(tmp_path / "source") == 16
+    assert do(tmp_path, bytes(data), [])[0]["code"] in ("unsupported", "damaged")
+
+
+def test_the_reason_of_a_picture_does_not_depend_on_the_one_before(tmp_path: Path) -> None:
+    cut = saved(noise(64, 64), "JPEG")[:600]
+    alone = do(tmp_path, cut, [])[0]["reason"]
+    for other in (saved(noise(64, 64), "TIFF")[:900], b"%PDF", saved(noise(64, 64), "PNG")[:300]):
+        do(tmp_path, other, [])
+        assert do(tmp_path, cut, [])[0]["reason"] == alone
+
+
 @pytest.mark.parametrize("output", ["jpg", "png", "webp", "tiff", "avif"])
 def test_every_output_format_opens_again_and_has_the_same_bytes_twice(tmp_path: Path, output: str) -> None:
     first, (made,) = do(tmp_path, noise(33, 21), [], output=output)
@@ -309,7 +408,7 @@ def test_every_sample_file_ends_as_a_result_or_a_reason(tmp_path: Path, output: 
         assert len(row["pieces"]) == (2 if row["status"] == "ok" else 0), file
         codes[row["code"] or "ok"] = codes.get(row["code"] or "ok", 0) + 1
     assert codes["ok"] >= 0.8 * len(files)
-    assert set(codes) <= {"ok", "damaged", "not_a_picture", "too_large"}
+    assert set(codes) <= {"ok", "damaged", "not_a_picture", "too_large", "unsupported"}
 
 
 def test_what_pillow_reads_looks_the_same(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def test_a_small_blur_is_the_bell_at_every_size_and_edge(
     made = gaussian.blurred(values, deviation)
     exact = across(values, (bell(height, deviation), bell(width, deviation)))
     assert made.shape == values.shape
-    assert abs(made - exact).max() < 2.5
+    assert abs(made - exact).max() < 8  # of noise: 29 weights of a 256th each may be off by half
+    assert np.sqrt(((made - exact) ** 2).mean()) < 2
 
 
 @pytest.mark.parametrize("deviation", [0.3, 1.0, 2.0, 5.0])

@@ -30,6 +30,24 @@ def test_the_limit_may_be_an_expression_and_holds_per_attempt(tmp_path: Path) ->
     assert info.stop - info.start == 25
 
 
+def test_waiting_for_others_before_a_task_is_none_of_its_time(tmp_path: Path) -> None:
+    """Where AWS has no room it refuses at once, and a retry has the whole time again; here whoever comes waits for a place."""
+    world = World(tmp_path)
+    world.places = asyncio.Semaphore(1)
+
+    async def forty_seconds(_: Any) -> None:
+        await world.clock.sleep(40)
+
+    world.answers["f"] = forty_seconds
+
+    async def three() -> list[str]:
+        world.register(states(Do=task(TimeoutSeconds=60)))
+        started = [await world.engine.start("machine", f"run-{number}", {}) for number in range(3)]
+        return [(await world.engine.wait(info.arn)).status for info in started]
+
+    assert within(three()) == ["SUCCEEDED"] * 3
+
+
 def test_a_timeout_is_caught_by_name_and_not_by_task_failed(tmp_path: Path) -> None:
     """Developer guide, Error names: States.TaskFailed does not match States.Timeout."""
     catch = [

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class World:
         self.calls: list[tuple[str, Any]] = []
         self.contexts: list[TaskContext] = []
         self.statuses: list[str] = []
+        self.places: AbstractAsyncContextManager[Any] = nullcontext()
+        """Held by each call."""
         self.engine = self.fresh_engine()
 
     def fresh_engine(self) -> Engine:
@@ -59,6 +62,9 @@ class World:
 
     def _note(self, change: StatusChange) -> None:
         self.statuses.append(change.status)
+
+    def room(self, resource: str, arguments: Any) -> AbstractAsyncContextManager[Any]:
+        return self.places
 
     async def call(self, resource: str, arguments: Any, task: TaskContext) -> Any:
         function, payload = arguments.get("FunctionName", resource), arguments.get("Payload", arguments)

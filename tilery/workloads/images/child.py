@@ -89,9 +89,12 @@ def _serve(worker: socket.socket) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     while message := messages.receive(worker):
         asked, data = message
-        made = picture.make(
-            Path(asked["path"]), asked["name"], Path(asked["folder"]), options, data[0] if data else None, alone
-        )
+        try:
+            content = data[0] if data else None
+            made = picture.make(Path(asked["path"]), asked["name"], Path(asked["folder"]), options, content, alone)
+        except Exception as error:  # a fault of ours, or the disk is full: the batch goes on, and the row says what it was
+            said = f"reading it failed unexpectedly: {type(error).__name__}: {error}"
+            made = picture.Made({"status": "error", "code": "crashed", "reason": said[:300], "pieces": []})
         messages.send(worker, {"row": made.row, "files": list(made.inline)}, list(made.inline.values()))
 
 

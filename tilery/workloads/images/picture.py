@@ -20,6 +20,7 @@ from tilery.workloads.images.reading import (
     check_size,
     plain_jpeg,
     readable,
+    refuse_half,
     upright_srgb,
     with_pillow,
     with_vips,
@@ -77,6 +78,7 @@ def make(
     """
     row: dict[str, Any] = {"status": "ok", "code": "", "reason": "", "pieces": []}
     made = Made(row)
+    pyvips.vips_lib.vips_error_clear()  # what a picture before left there would be taken for this one's reason
     try:
         row.update(_identity(path, data))
         if not row["bytes"]:
@@ -139,7 +141,9 @@ def _either(task: _Task, page: int) -> tuple[Facts, list[dict[str, Any]]]:
             image, facts = with_vips(task.path, most, shrink, page)
         return facts, _written(pixels.Piece.of(upright_srgb(image, facts)), facts, task, page)
     except pyvips.Error as error:
-        image, facts = with_pillow(task.path, most, page)
+        if page == 0:
+            refuse_half(task.path, most)
+        image, facts = with_pillow(task.path, most, page, readable(error))
         first = error
     try:
         return facts, _written(pixels.Piece.of(upright_srgb(image, facts)), facts, task, page)

@@ -10,6 +10,7 @@ import os
 import re
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import numpy as np
 import pyvips
 from numpy.typing import NDArray
 
+from tilery.workloads.images import headers
+from tilery.workloads.images.measured import as_shades, is_measured
 from tilery.workloads.images.refusals import Refused
 
 PILLOW_MEGAPIXELS = 50.0
@@ -29,6 +32,9 @@ IN_MEMORY = 64_000_000
 """Bytes of pixels up to which `solid` keeps them in memory."""
 TILE = 256
 """Pixels a side of the tiles of a temporary file."""
+_SEPARATED = ("cmyk", "lab", "labs", "xyz", "scrgb")
+"""Kinds of TIFF of which libvips knows what each channel is."""
+_NOT_KNOWN = "is not a known file format"
 _BITS_PER_SAMPLE = 258
 """TIFF tag: Pillow leaves 12-bit values as they are, in 16 bits, nearly black."""
 _TEXTS = frozenset({".txt", ".csv", ".json", ".pdf"})
@@ -83,7 +89,36 @@ def with_vips(path: Path, max_megapixels: float, shrink: int = 1, page: int = 0)
         orientation=_number(image, "orientation", 1),
         icc=image.get_typeof("icc-profile-data") != 0,
     )
+    if loader == "pngload":
+        facts.frames = headers.frames(path)
+    if loader == "tiffload" and image.interpretation not in _SEPARATED:
+        image = _colours(image, facts, headers.last_is_alpha(path, page))
     return image, facts
+
+
+def _colours(image: pyvips.Image, facts: Facts, alpha: bool) -> pyvips.Image:
+    """The channels that are colours, and the next if it is an alpha: to libvips any channel after them is one."""
+    colours = 3 if image.bands > 2 else 1
+    facts.alpha = alpha and image.bands > colours
+    kept = colours + facts.alpha
+    if kept == image.bands:
+        return image
+    facts.notes.append(f"{facts.bands} channels; the first {kept} {'are' if kept > 1 else 'is'} used")
+    kind = image.interpretation
+    if colours == 3 and kind not in ("srgb", "rgb16"):
+        kind = "rgb16" if image.format == "ushort" else "srgb"
+    return image[0:kept].copy(interpretation=kind)
+
+
+def refuse_half(path: Path, max_megapixels: float) -> None:
+    """Raise `Refused` for a PNG that libvips cannot read to its end: Pillow would fill what is missing with black."""
+    with suppress(pyvips.Error):
+        image, facts = with_vips(path, max_megapixels)
+        if facts.format == "png":
+            try:
+                image.avg()
+            except pyvips.Error as error:
+                raise Refused("damaged", f"it is damaged: {readable(error)}") from None
 
 
 def plain_jpeg(data: bytes) -> tuple[NDArray[np.uint8], Facts] | None:
@@ -113,8 +148,8 @@ def _turned(opened: Any) -> bool:
     return int(opened.getexif().get(0x0112, 1) or 1) != 1
 
 
-def with_pillow(path: Path, max_megapixels: float, page: int = 0) -> tuple[pyvips.Image, Facts]:
-    """The picture decoded by Pillow, in memory. Raises `Refused` with a readable reason."""
+def with_pillow(path: Path, max_megapixels: float, page: int = 0, trouble: str = "") -> tuple[pyvips.Image, Facts]:
+    """The picture decoded by Pillow, in memory. Raises `Refused` with a readable reason; `trouble` is what libvips had."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = None
@@ -133,6 +168,10 @@ def with_pillow(path: Path, max_megapixels: float, page: int = 0) -> tuple[pyvip
                 )
                 check_size(facts.width, facts.height, max_megapixels)
                 check_size(facts.width, facts.height, PILLOW_MEGAPIXELS, " where libvips cannot read a file")
+                if opened.format == "JPEG2000" and opened.mode.startswith("RGB") and headers.jpeg2000_bits(path) > 8:
+                    raise Refused(
+                        "unsupported", "colours of more than 8 bits are not read from JPEG 2000; save it as TIFF or PNG"
+                    )
                 if page:
                     opened.seek(page)
                 opened.load()
@@ -146,7 +185,7 @@ def with_pillow(path: Path, max_megapixels: float, page: int = 0) -> tuple[pyvip
     except Refused:
         raise
     except UnidentifiedImageError:
-        raise _unknown(path.suffix.lower(), Image.registered_extensions().get(path.suffix.lower())) from None
+        raise _unknown(path, Image.registered_extensions().get(path.suffix.lower()), trouble) from None
     except MemoryError:
         raise Refused("too_large", "decoding it takes more memory than a picture may use") from None
     except Exception as error:  # a decoder fed with damaged data may raise anything; all of it means the same
@@ -157,10 +196,15 @@ def with_pillow(path: Path, max_megapixels: float, page: int = 0) -> tuple[pyvip
     return image, facts
 
 
-def _unknown(suffix: str, format: str | None) -> Refused:
-    if suffix in _TEXTS or format is None:
+def _unknown(path: Path, format: str | None, trouble: str) -> Refused:
+    """Of a file that Pillow does not know; `trouble` is what libvips had with it, if that knew it."""
+    if name := headers.not_read(path):
+        return Refused("unsupported", f"it is {name}, which is not read; save it as JPEG, PNG or TIFF")
+    if trouble and _NOT_KNOWN not in trouble:
+        return Refused("damaged", f"it is damaged or uses a variant that is not read: {trouble}")
+    if path.suffix.lower() in _TEXTS or format is None:
         return Refused("not_a_picture", "it is not a picture of a format that is known")
-    return Refused("damaged", f"its name says {format}, but its content is damaged or no picture that can be read")
+    return Refused("damaged", f"its name says {format}, but its content is damaged or of a kind that is not read")
 
 
 def upright_srgb(image: pyvips.Image, facts: Facts) -> pyvips.Image:
@@ -170,6 +214,9 @@ def upright_srgb(image: pyvips.Image, facts: Facts) -> pyvips.Image:
             image = solid(image)
         image = image.autorot()
     image = _managed(image, facts)
+    if is_measured(image):
+        image, note = as_shades(solid(image))
+        facts.notes += [note] if note else []
     if image.interpretation not in ("srgb", "b-w", "rgb16", "grey16"):
         image = image.colourspace(_space(image))
     if image.format not in ("uchar", "ushort"):
@@ -217,10 +264,10 @@ def check_size(width: int, height: int, max_megapixels: float, where: str = "") 
 
 
 def readable(error: Exception) -> str:
-    """One short line of an error, without paths and library names."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """The first line of an error, without paths and library names."""
+    text = re.sub(r"^unable to (call|load from file) \S+\s*", "", str(error).strip())
+    text = " ".join(text.partition("\n")[0].split()) or type(error).__name__
     text = re.sub(r"(/[^\s:'\"]+)+", "the file", text)
-    text = re.sub(r"^unable to (call|load from file) \S+ ?", "", text)
     return text[:200]
 
 
@@ -255,30 +302,18 @@ def _handed_over(picture: Any, facts: Facts) -> pyvips.Image:
     mode = picture.mode
     transparent = "transparency" in picture.info
     if mode.startswith("I") or mode == "F":
-        values = np.asarray(picture).astype(np.float64)
-        if mode == "F":
-            facts.bits = 32
-            finite = values[np.isfinite(values)]
-            low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-            if low < 0 or high > 255:
-                facts.notes.append(f"floating-point values {low:g} to {high:g} are stretched to 0 to 65,535")
-                values = np.nan_to_num((values - low) / max(high - low, 1e-30) * 65535)
-            else:
-                values = np.nan_to_num(values) * 257
-        facts.bits, facts.bands = max(facts.bits, 16), 1
-        return _array(np.clip(np.rint(values), 0, 65535).astype(np.uint16), "grey16")
+        facts.bits, facts.bands = 16 if mode.startswith("I;16") else 32, 1
+        return _array(np.asarray(picture))
     wanted = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBA": "RGBA"}.get(mode, "RGB")
     if transparent and wanted in ("L", "RGB"):
         wanted = "RGBA"
     facts.alpha = wanted.endswith("A")
     facts.bands = len(picture.getbands())
     converted = picture if mode == wanted else picture.convert(wanted)
-    return _array(np.asarray(converted), "b-w" if wanted in ("L", "LA") else "srgb")
+    return _array(np.asarray(converted))
 
 
-def _array(values: Any, interpretation: str) -> pyvips.Image:
-    height, width = values.shape[:2]
-    bands = values.shape[2] if values.ndim == 3 else 1
-    kind = "ushort" if values.dtype.itemsize == 2 else "uchar"
-    image = pyvips.Image.new_from_memory(values.tobytes(), width, height, bands, kind)
-    return image.copy(interpretation=interpretation)
+def _array(values: NDArray[Any]) -> pyvips.Image:
+    """Pixels, height x width (x bands), copied."""
+    kind = "srgb" if values.ndim == 3 and values.shape[2] > 2 else "grey16" if values.dtype == np.uint16 else "b-w"
+    return pyvips.Image.new_from_array(np.ascontiguousarray(values), interpretation=kind).copy_memory()

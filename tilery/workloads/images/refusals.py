@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-Code = Literal["empty", "not_a_picture", "damaged", "too_large", "operation", "encode", "timeout", "crashed", "missing"]
+Code = Literal[
+    "empty", "not_a_picture", "unsupported", "damaged", "too_large", "operation", "encode", "timeout", "crashed", "missing"
+]
 
 
 class Refused(Exception):
