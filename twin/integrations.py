@@ -9,6 +9,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +48,10 @@ class TaskContext:
 
 
 class Integrations(Protocol):
+    def room(self, resource: str, arguments: Json) -> AbstractAsyncContextManager[Any]:
+        """Held while a task is called: where few can be at once, whoever enters waits until there is room."""
+        ...
+
     async def call(self, resource: str, arguments: Json, task: TaskContext) -> Json:
         """Run one task, e.g. `lambda:invoke`, and return the result in the AWS shape. Raises TaskFailed.
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,24 +92,33 @@ class Lambdas:
 
         Cancelling the call kills the worker: a stopped run writes nothing more.
         """
+        async with self.place(function):
+            return await self.invoke_placed(function, event)
+
+    def place(self, function: str) -> AbstractAsyncContextManager[Any]:
+        """One of the places of workers that call this function; who enters waits for it."""
+        spec = self.functions.get(function.rpartition(":")[2])
+        return nullcontext() if spec is None else self._places.setdefault(spec.zygote, asyncio.Semaphore(self._max_workers))
+
+    async def invoke_placed(self, function: str, event: Any) -> Any:
+        """`invoke` for a caller who holds a place."""
         spec = self.functions.get(function.rpartition(":")[2])
         if spec is None:
             raise TaskFailed("Lambda.ResourceNotFoundException", f"Function not found: {function}")
         size = len(json.dumps(event, ensure_ascii=False).encode())
         if size > MAX_PAYLOAD:
             raise TaskFailed("Lambda.RequestTooLargeException", f"{size} byte payload is too large for {spec.name}")
-        async with self._places.setdefault(spec.zygote, asyncio.Semaphore(self._max_workers)):
-            worker = await self._worker(spec)
-            try:
-                value = await self._call(worker, event)
-            except BaseException:
-                if not worker.reusable:
-                    worker.kill()
-                else:
-                    self._keep(worker)
-                raise
-            self._keep(worker)
-            return value
+        worker = await self._worker(spec)
+        try:
+            value = await self._call(worker, event)
+        except BaseException:
+            if not worker.reusable:
+                worker.kill()
+            else:
+                self._keep(worker)
+            raise
+        self._keep(worker)
+        return value
 
     async def close(self) -> None:
         """Kill every process."""

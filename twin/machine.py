@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -221,7 +222,7 @@ class Interpreter:
         return attempt.result
 
     async def _attempt(self, block: Block, state: State) -> None:
-        scope, clock = block.scope, self.services.clock
+        scope = block.scope
         resource = state["Resource"].split(":::", 1)[1]
         waits = resource.endswith(WAIT_FOR_TOKEN)
         token = (scope.attempt.token or secrets.token_urlsafe(48)) if waits else None
@@ -232,6 +233,15 @@ class Interpreter:
         heartbeat = self.limit_s(block, state, "HeartbeatSeconds", bindings)
         arguments = evaluate(state.get("Arguments", {}), bindings, f"{scope.state}/Arguments")
         check_size(arguments, f"set of arguments of the state '{scope.state}'")
+        # a time limit is for the task, not for the turns of others before it: AWS would refuse, and Retry would wait
+        async with nullcontext() if waits else self.services.integrations.room(resource, arguments):
+            await self._call(block, resource, arguments, token, timeout, heartbeat)
+
+    async def _call(
+        self, block: Block, resource: str, arguments: Json, token: str | None, timeout: float | None, heartbeat: float | None
+    ) -> None:
+        """Schedule the task, make the call and journal how it ended."""
+        scope, clock = block.scope, self.services.clock
         if not scope.attempt.submitted:
             limits = {"timeout": timeout, "heartbeat": heartbeat} if timeout or heartbeat else {}
             held = {"token": token} if token else {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from twin.faults import ApiError
 from twin.integrations import Json, TaskContext, TaskFailed
@@ -41,11 +43,18 @@ class LocalServices:
         self._on_dead_letter = on_dead_letter
         self._others = OtherServices()
 
+    def room(self, resource: str, arguments: Json) -> AbstractAsyncContextManager[Any]:
+        """A place among the Lambda workers; other services have room for all."""
+        return self._lambdas.place(arguments["FunctionName"]) if resource == "lambda:invoke" else nullcontext()
+
     async def call(self, resource: str, arguments: Json, task: TaskContext) -> Json:
         """Run one task; the results have the shapes that Step Functions returns. Raises `TaskFailed`."""
         match resource:
             case "lambda:invoke" | "lambda:invoke.waitForTaskToken":
-                return await self._invoke(arguments)
+                placed = resource == "lambda:invoke"  # by `room`
+                invoke = self._lambdas.invoke_placed if placed else self._lambdas.invoke
+                payload = await invoke(arguments["FunctionName"], arguments.get("Payload", {}))
+                return {"ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200}
             case "batch:submitJob.sync":
                 return await self._jobs.submit(arguments, task.run_id)
             case "states:startExecution":
@@ -57,10 +66,6 @@ class LocalServices:
 
     def close(self) -> None:
         self._others.close()
-
-    async def _invoke(self, arguments: Json) -> Json:
-        payload = await self._lambdas.invoke(arguments["FunctionName"], arguments.get("Payload", {}))
-        return {"ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200}
 
     async def _start_execution(self, arguments: Json) -> Json:
         machine_input = arguments.get("Input", {})
