@@ -27,7 +27,7 @@ def explain(open_store: OpenStore, sfn: Any, arn: str) -> dict[str, Any] | None:
     store = open_store(tenant)
     given = manifest.read(store, tenant, run_id)
     error, sentence = read_cause(str(execution.get("error", "")), str(execution.get("cause", "")))
-    if error not in ("BadInput", "Incomplete"):
+    if status == "FAILED" and error not in ("BadInput", "Incomplete"):
         error, sentence = _from_workers(store, tenant, run_id) or (error, sentence)
     bad = error == "BadInput"
     failure = {

@@ -8,12 +8,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from containers import entrypoint
 from tests.toys import SUMS, environment
-from tilery import device, keys, manifest, publishing, registry, sizing, stages, whole, worker
+from tilery import device, explain, keys, manifest, publishing, registry, sizing, stages, whole, worker
 from tilery.outcomes import BadInput, Incomplete, Outcome
 from tilery.store import open_store
 from tilery.store.disk import DiskFull
@@ -142,6 +143,27 @@ def test_bad_input_found_by_a_worker_stays_bad_input(store: Store) -> None:
     sizing.size(store, "acme", run_id)
     with pytest.raises(BadInput, match="f0-4 was told to fail"):
         work(store, run_id)
+
+
+@pytest.mark.parametrize(
+    ("ended", "cause", "said"),
+    [("ABORTED", "Stopped by an operator.", "Stopped by an operator."), ("FAILED", "A map gave up.", "f0-4 was told to fail")],
+)
+def test_what_a_person_stopped_was_stopped_and_what_failed_says_which_tile(
+    store: Store, ended: str, cause: str, said: str
+) -> None:
+    run_id = drop(store, {"lane": "fargate", "fail": {"f0-4": "error"}})
+    sizing.size(store, "acme", run_id)
+    with pytest.raises(Incomplete):
+        work(store, run_id)
+
+    class StepFunctions:
+        def describe_execution(self, executionArn: str) -> dict[str, Any]:
+            return {"status": ended, "name": run_id, "input": '{"tenant": "acme"}', "error": "Stopped", "cause": cause}
+
+    failure = explain.explain(lambda tenant: store, StepFunctions(), "arn")
+    assert failure is not None
+    assert said in failure["sentence"]
 
 
 def test_holes_change_the_fingerprint_of_later_stages_so_a_whole_run_never_reuses_them(store: Store) -> None:
