@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tilery.options import from_text
-from tilery.workloads.pointcloud import class_layer, grid, ground
+from tilery.workloads.pointcloud import compiled, grid, ground
 from tilery.workloads.pointcloud.grid import Millimetres
 from tilery.workloads.pointcloud.options import GroundOptions
 
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     samples = {path.name[4:6]: read(path) for path in sorted(arguments.data.glob("pointcloud/isprs/samp*.laz"))}
     options = GroundOptions(**from_text(arguments.set))
     if arguments.leave_one_out or arguments.copies or arguments.numbers:
-        class_layer.prepare(class_layer.LEAST_POINTS)
+        compiled.prepare(compiled.LEAST_TO_COMPILE)
         table = {"site left out": leave_one_out(samples)} if arguments.leave_one_out else {}
         table |= of_copies(samples, options) if arguments.copies else {}
         table |= of_numbers(samples, options) if arguments.numbers else {}

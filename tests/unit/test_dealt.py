@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilery.workloads.pointcloud import class_layer, dealt, grid, ground
+from tilery.workloads.pointcloud import compiled, dealt, grid, ground
 from tilery.workloads.pointcloud.options import GroundOptions
 
 pytest.importorskip("numba")
@@ -16,10 +16,10 @@ SMALL = GroundOptions(max_window_m=4, fill_m=3, slope_radius_m=2, grow_m=2, grow
 
 @pytest.fixture(scope="module", params=["compiled", "plain"])
 def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
-    class_layer.prepare(10**9)
+    compiled.prepare(10**9)
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "plain":
-            patch.setattr(class_layer, "compiled", lambda: False)
+            patch.setattr(compiled, "at_hand", lambda: False)
         yield
 
 
@@ -76,7 +76,7 @@ def test_ground_told_from_lowest_heights_is_that_told_from_all_points() -> None:
 
 def test_few_points_over_a_large_area_are_worth_compiled_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(class_layer, "prepare", asked.append)
+    monkeypatch.setattr(compiled, "prepare", asked.append)
     x, z = np.array([0, 80_000]), np.zeros(2, np.int32)
     ground.ground_of(x, x, z, grid.Window(0, 0, 81, 81), SMALL)
-    assert asked == [class_layer.CELL_POINTS * (81 + 2 * ground.EDGE_CELLS) ** 2]
+    assert asked == [compiled.CELL_POINTS * (81 + 2 * ground.EDGE_CELLS) ** 2]

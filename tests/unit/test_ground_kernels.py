@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tilery.workloads.pointcloud import class_layer, compiled, fill, grid, ground, morphology, squares
+from tilery.workloads.pointcloud import compiled, fill, grid, ground, morphology, squares
 from tilery.workloads.pointcloud.grid import VOID, Window
 from tilery.workloads.pointcloud.options import GroundOptions
 
@@ -22,7 +22,7 @@ Seed = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(scope="module", autouse=True)
 def kernels() -> None:
-    class_layer.prepare(10**9)
+    compiled.prepare(10**9)
 
 
 def both(work: Callable[[], Any]) -> Iterator[Any]:
@@ -30,7 +30,7 @@ def both(work: Callable[[], Any]) -> Iterator[Any]:
     assert compiled.kernels_for(np.zeros(1)) is not None
     yield work()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(class_layer, "compiled", lambda: False)
+        patch.setattr(compiled, "at_hand", lambda: False)
         yield work()
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.data import real
 from tests.unit.las_files import las_of, laz_of, random_labels, records_of, rewritten, stored, with_labels
 from tilery.outcomes import BadInput
-from tilery.workloads.pointcloud import class_layer, laz
+from tilery.workloads.pointcloud import class_layer, compiled, laz
 from tilery.workloads.pointcloud.columns import COLOURED, iter_columns
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.rewrite import encode_chunks, splice_chunks
@@ -26,7 +26,8 @@ LAYERED = [6, 7, 8, 9, 10]
 @pytest.fixture(params=[True, False], ids=["kernels", "lazrs"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Both ways to code a layer."""
-    monkeypatch.setattr(class_layer, "compiled", lambda: request.param)
+    compiled.prepare(10**9)
+    monkeypatch.setattr(compiled, "at_hand", lambda: request.param)
     return bool(request.param)
 
 
@@ -115,7 +116,7 @@ def test_long_runs_and_rare_classes_renew_the_models_alike(tmp_path: Path) -> No
     vlr = read_las(store, source).laszip
     assert vlr is not None
     vlr = laz.parse_vlr(vlr.data[:12] + (30_000).to_bytes(4, "little") + vlr.data[16:])
-    class_layer.prepare(10**9)
+    compiled.prepare(10**9)
     layers = class_layer.encode(labels, contexts, [30_000, 20_000], vlr)
     assert layers == class_layer._encoded_by_lazrs(labels, contexts, [30_000, 20_000], vlr)
     back = class_layer.decode(layers, [int(labels[0]), int(labels[30_000])], contexts, [30_000, 20_000])
@@ -139,7 +140,7 @@ def test_waveforms_of_several_channels_are_relabelled(tmp_path: Path, way: bool)
 
 
 def test_a_file_that_laszip_wrote_is_read_to_columns(tmp_path: Path) -> None:
-    class_layer.prepare(10**9)
+    compiled.prepare(10**9)
     store, source = stored(tmp_path, real("pointcloud/samples/pdal_lone-star.copc.laz").read_bytes())
     file = read_las(store, source)
     with laspy.open(real("pointcloud/samples/pdal_lone-star.copc.laz")) as reader:
@@ -169,7 +170,7 @@ def test_contexts_survive_as_bit_planes(count: int, planes: int) -> None:
 
 @pytest.mark.parametrize("layer", [0, 1, 2], ids=["places", "heights", "classes"])
 def test_a_layer_that_is_cut_off_is_damage_with_a_name(tmp_path: Path, layer: int) -> None:
-    class_layer.prepare(10**9)
+    compiled.prepare(10**9)
     compressed = bytearray(laz_of(las_of(6)))
     store, source = stored(tmp_path / "whole", bytes(compressed))
     file = read_las(store, source)
@@ -189,7 +190,7 @@ def test_a_layer_that_is_cut_off_is_damage_with_a_name(tmp_path: Path, layer: in
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
 def test_random_bytes_in_a_chunk_never_reach_beyond_it(tmp_path: Path, seed: int) -> None:
-    class_layer.prepare(10**9)
+    compiled.prepare(10**9)
     compressed = bytearray(laz_of(las_of(7, 600), 200))
     store, source = stored(tmp_path / "whole", bytes(compressed))
     chunk = read_las(store, source).chunks[1]
@@ -203,33 +204,3 @@ def test_random_bytes_in_a_chunk_never_reach_beyond_it(tmp_path: Path, seed: int
     with suppress(BadInput):
         ((_, got),) = iter_columns(store, source, file, shards_of(file)[0])
         assert len(got) == 600
-
-
-@pytest.mark.parametrize(
-    ("points", "folder", "kept", "loads"),
-    [
-        (1_000, False, False, False),
-        (2_000_000, False, False, True),
-        (2_000_000, True, False, False),
-        (2_000_000, True, True, True),
-        (30_000_000, True, False, True),
-    ],
-    ids=["few points", "a machine that keeps them", "a function that does not", "an image that has them", "many points"],
-)
-def test_kernels_are_loaded_where_that_pays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, points: int, folder: bool, kept: bool, loads: bool
-) -> None:
-    for name in (class_layer.NUMBA_FOLDER, class_layer.KEPT, "NUMBA_CPU_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    if folder:
-        monkeypatch.setenv(class_layer.NUMBA_FOLDER, str(tmp_path / "numba"))
-        monkeypatch.setenv(class_layer.KEPT, str(tmp_path / "kernels"))
-    if kept:
-        (tmp_path / "kernels").mkdir()
-        (tmp_path / "kernels" / "compiled").touch()
-    loaded: list[str] = []
-    monkeypatch.setattr(class_layer, "compiled", lambda: False)
-    monkeypatch.setattr(class_layer.importlib, "import_module", loaded.append)
-    class_layer.prepare(points)
-    assert loaded == ([class_layer.KERNELS] if loads else [])
-    assert (tmp_path / "numba" / "compiled").exists() == kept

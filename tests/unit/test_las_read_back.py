@@ -19,7 +19,7 @@ from tilery.run import Source
 from tilery.store import open_store
 from tilery.store.directory import DirectoryStore
 from tilery.store.port import NotFound
-from tilery.workloads.pointcloud import class_layer, laz, rewrite
+from tilery.workloads.pointcloud import class_layer, compiled, laz, rewrite
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.read_back import NotTheSame
 from tilery.workloads.pointcloud.rewrite import rewrite_shard
@@ -53,9 +53,10 @@ def attempt(tmp_path: Path, data: bytes, point_format: int, *, streamed: bool = 
     rewrite_shard(store, source, file, shard, random_labels(1_700, point_format), io.BytesIO())
 
 
-@pytest.mark.parametrize("compiled", [True, False], ids=["kernels", "lazrs"])
-def test_a_wrong_classification_layer_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
-    monkeypatch.setattr(class_layer, "compiled", lambda: compiled)
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "lazrs"])
+def test_a_wrong_classification_layer_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernels: bool) -> None:
+    compiled.prepare(10**9)
+    monkeypatch.setattr(compiled, "at_hand", lambda: kernels)
     attempt(tmp_path / "right", laz_of(las_of(7)), 7)
     monkeypatch.setattr(class_layer, "encode", after(class_layer.encode, lambda layers: [layers[0], layers[0], *layers[2:]]))
     with pytest.raises(NotTheSame, match=r"some.laz was not rewritten as it should be: .*; nothing was published"):

@@ -1,7 +1,7 @@
 """Single layers of layered LAZ chunks (point formats 6 to 10): what is needed decoded to columns, classification coded too.
 
-Two ways lead to the same bytes. Compiled kernels (laz_kernels.py) touch the layers that are asked for and no other; they cost
-half a second to load. lazrs codes whole points, and serves small shards and machines without numba.
+Two ways lead to the same bytes. Compiled kernels (laz_kernels.py) touch the layers that are asked for and no other. lazrs codes
+whole points, and serves small shards and machines without numba.
 
 What the coder of classes must know of a point beside the class is its *context*: whether it is the only return of its pulse,
 and its scanner channel, in one byte (laz_kernels.py). The tile stage has it for nothing and keeps it for the finish stage, as
@@ -10,37 +10,23 @@ bit planes, so that the finish stage decodes nothing.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import shutil
 import struct
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.workloads.pointcloud import laz
+from tilery.workloads.pointcloud import compiled, laz
+from tilery.workloads.pointcloud import laz_kernels as kernels
 
-KERNELS = "tilery.workloads.pointcloud.laz_kernels"
 COLOUR_VERSION = 3
 """The version of LASzip's items of colour that the kernels know; version 4 differs where scanner channels alternate."""
-LEAST_POINTS = 2_000_000
-"""Fewer points than this do not pay for loading the kernels (half a second)."""
-CELL_POINTS = 5
-"""A cell that the ground filter looks at costs as much without them as so many points."""
-LEAST_TO_COMPILE = 30_000_000
-"""Nor do fewer than this pay for compiling them (seven seconds) where the result is not kept, as in a Lambda function."""
-KEPT = "TILERY_KERNELS"
-"""Environment: the folder where the image keeps the compiled kernels (containers/pointcloud/prepare.py)."""
-NUMBA_FOLDER = "NUMBA_CACHE_DIR"
-"""Environment: where numba looks for them, and where it must be able to write."""
 THREADS = min(16, os.cpu_count() or 1)
 
 RECORD = 30
@@ -73,23 +59,6 @@ class Places:
     intensity: NDArray[np.uint16] | None = None
     rgb: NDArray[np.uint16] | None = None
     """Shape (n, 3)."""
-
-
-def prepare(points: int) -> None:
-    """Load the kernels if so many points pay for it, and if there is numba."""
-    kept = os.environ.get(KEPT, "")
-    at_hand = not os.environ.get(NUMBA_FOLDER) or os.path.isdir(kept)
-    if compiled() or points < (LEAST_POINTS if at_hand else LEAST_TO_COMPILE) or importlib.util.find_spec("numba") is None:
-        return
-    if os.path.isdir(kept) and os.environ.get(NUMBA_FOLDER):
-        shutil.copytree(kept, os.environ[NUMBA_FOLDER], dirs_exist_ok=True)
-    os.environ.setdefault("NUMBA_CPU_NAME", "generic")  # one code for every machine of an architecture, and no slower
-    importlib.import_module(KERNELS)
-
-
-def compiled() -> bool:
-    """Whether the kernels are at hand."""
-    return KERNELS in sys.modules
 
 
 def contexts_of(bits: Bytes, flags: Bytes) -> Bytes:
@@ -149,7 +118,7 @@ def decode_places(
     returns, contexts, classes = (np.empty(count, np.uint8) for _ in range(3))
     grey = np.empty(count, np.uint16) if intensity else None
     colours = np.empty((count, 3), np.uint16) if rgb else None
-    kernels, layers, colour = _kernels(), laz.layer_count(vlr), colour_layer(vlr)
+    layers, colour = laz.layer_count(vlr), colour_layer(vlr)
     view, held = memoryview(data), np.frombuffer(data + bytes(kernels.PADDING), np.uint8)
 
     def one(place: tuple[int, int, int, int]) -> None:
@@ -181,9 +150,8 @@ def decode_places(
 
 def encode(labels: Bytes, contexts: Bytes, counts: Sequence[int], vlr: laz.LaszipVlr) -> list[bytes]:
     """The classification layers of chunks of `counts` points, none 0: as lazrs and LASzip write them."""
-    if not compiled():
+    if not compiled.at_hand():
         return _encoded_by_lazrs(labels, contexts, counts, vlr)
-    kernels = _kernels()
 
     def one(place: tuple[int, int, int, int]) -> bytes:
         _, _, first, points = place
@@ -201,7 +169,7 @@ def decode(layers: Sequence[bytes], firsts: Sequence[int], contexts: Bytes, coun
 
     Raises `laz.Corrupt` where a layer is cut off.
     """
-    kernels, classes = _kernels(), np.empty(sum(counts), np.uint8)
+    classes = np.empty(sum(counts), np.uint8)
 
     def one(place: tuple[int, int, int, int]) -> None:
         number, _, first, points = place
@@ -256,17 +224,10 @@ def bare_vlr(vlr: laz.LaszipVlr) -> laz.LaszipVlr:
     return laz.parse_vlr(bytes(head) + struct.pack("<HHH", laz.POINT14, RECORD, 3))
 
 
-def _kernels() -> Any:
-    from tilery.workloads.pointcloud import laz_kernels
-
-    return laz_kernels
-
-
 class _Models:
     """The state of a coder's models, made ready for each chunk by their heads alone."""
 
     def __init__(self, symbols: list[int], bits: int = 0, tables: bool = True) -> None:
-        kernels = _kernels()
         self.state: NDArray[np.uint32] = kernels.models_of(symbols * kernels.CHANNELS, bits * kernels.CHANNELS, tables)
         self.heads = len(symbols) * kernels.CHANNELS * kernels.HEAD
         self.bits = len(self.state) - bits * kernels.CHANNELS * kernels.BIT
@@ -281,7 +242,6 @@ class _Workspace(threading.local):
     """What a thread's coders need room for."""
 
     def __init__(self) -> None:
-        kernels = _kernels()
         classes = [kernels.CLASSES] * kernels.CLASS_MODELS
         self.points = _Models(kernels.POINT_SYMBOLS, kernels.POINT_BITS)
         self.classes, self.coded = _Models(classes), _Models(classes, tables=False)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Item, Work
-from tilery.workloads.pointcloud import class_layer, deciding, fragments, layers, regions, statistics
+from tilery.workloads.pointcloud import compiled, deciding, fragments, layers, regions, statistics
 from tilery.workloads.pointcloud.array_module import array_module, to_host
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
@@ -65,7 +65,7 @@ def process(work: Work[PointCloudOptions], item: Item) -> dict[str, Any]:
     shards = [part.shard for part in parts]
     del parts  # joined: what is classified needs their room
     give_back_freed_pages()
-    class_layer.prepare(len(points))
+    compiled.prepare(len(points))
     found = classify(points, tile, frame, work.options, work.device, told=item["told"])
     for number, shard in enumerate(item["shards"]):
         mine = np.arange(starts[number], starts[number + 1])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tilery.run import Source
 from tilery.store.port import Store
-from tilery.workloads.pointcloud import class_layer, laz
+from tilery.workloads.pointcloud import class_layer, compiled, laz
 from tilery.workloads.pointcloud.extent import refuse_far_points
 from tilery.workloads.pointcloud.las_header import Chunk, LasFile
 from tilery.workloads.pointcloud.points import (
@@ -78,8 +78,8 @@ def _decoded(
 ) -> Iterator[tuple[int, Columns]]:
     rgb = rgb and file.point_format in COLOURED
     layered = file.laszip is not None and file.laszip.layered
-    class_layer.prepare(shard.count if layered else 0)
-    if layered and not shard.streamed and class_layer.compiled() and not (rgb and _colours_unknown(file)):
+    compiled.prepare(shard.count if layered else 0)
+    if layered and not shard.streamed and compiled.at_hand() and not (rgb and _colours_unknown(file)):
         yield from _from_layers(store, source, file, shard, points, intensity, rgb)
         return
     fields = laz.XYZ_AND_CLASS | (laz.INTENSITY if intensity else 0) | (laz.RGB if rgb else 0)

@@ -1,22 +1,45 @@
-"""The compiled steps of the ground filter, where they can be used."""
+"""The compiled kernels: loaded where that pays, and used where there are arrays that they can read."""
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud import class_layer
+from tilery.workloads.pointcloud import forest_kernel, ground_kernels, laz_kernels, machine_code
 
-KERNELS = "tilery.workloads.pointcloud.ground_kernels"
+MODULES = (laz_kernels, ground_kernels, forest_kernel)
+LEAST_POINTS = 20_000
+"""Fewer points than this do not pay for loading the kernels where they are kept (a thirtieth of a second)."""
+LEAST_TO_KEEP = 2_000_000
+"""Nor do fewer than this pay for compiling them (ten seconds) where they will be kept."""
+LEAST_TO_COMPILE = 30_000_000
+"""Nor do fewer than this where they are not, as in a Lambda function."""
+CELL_POINTS = 5
+"""A cell that the ground filter looks at costs as much without them as so many points."""
+
+
+def prepare(points: int) -> None:
+    """Load the kernels if so many points pay for it, and if there is numba."""
+    if not at_hand() and machine_code.possible() and points >= _least():
+        for module in MODULES:
+            machine_code.load(module)
+
+
+def _least() -> int:
+    if all(machine_code.file_of(module).exists() for module in MODULES):
+        return LEAST_POINTS
+    return LEAST_TO_KEEP if machine_code.can_keep() else LEAST_TO_COMPILE
+
+
+def at_hand() -> bool:
+    """Whether they are loaded."""
+    return all(machine_code.loaded(module) for module in MODULES)
 
 
 def kernels_for(*columns: Any) -> Any:
-    """The module ground_kernels for arrays of numpy that it can read as they are; None without numba, or where it is not loaded
-    as it would not pay (class_layer.py decides)."""
-    if not class_layer.compiled() or not all(
-        isinstance(column, np.ndarray) and column.flags.c_contiguous for column in columns
-    ):
+    """Those of the ground filter, for arrays of numpy that they can read as they are; None for others, and where they are not
+    at hand."""
+    if not at_hand() or not all(isinstance(column, np.ndarray) and column.flags.c_contiguous for column in columns):
         return None
-    return importlib.import_module(KERNELS)
+    return ground_kernels

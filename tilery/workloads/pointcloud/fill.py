@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import VOID
@@ -31,7 +33,9 @@ def fill(surface: Any, reach: int, one_sided: bool) -> Any:
         return filled
     kernels = kernels_for(surface)
     if kernels is not None:
-        kernels.fill(surface, reach, one_sided, _WEIGHT, filled)
+        rows, columns = surface.shape
+        steps = np.empty((4, rows, columns), np.int16), np.empty((4, 2, columns), np.int16)
+        kernels.fill(surface, reach, one_sided, _WEIGHT, *steps, filled)
         return filled
     flat = surface.ravel()
     both_sum, both_weight = (xp.zeros(len(where), dtype=xp.int64) for _ in range(2))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud import class_layer, fill, morphology, regrowth, squares
+from tilery.workloads.pointcloud import compiled, fill, morphology, regrowth, squares
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window, bounds, cell_millimetres, lowest
@@ -202,7 +202,7 @@ def _ground_below(
 ) -> GroundResult:
     """What `ground_of` returns, from the minimum surface of a window; written into `labels` and `height`."""
     if isinstance(minimum, np.ndarray):
-        class_layer.prepare(class_layer.CELL_POINTS * minimum.size)
+        compiled.prepare(compiled.CELL_POINTS * minimum.size)
     cells = Cells.of(options)
     (terrain, low), window = cut(ground_surface(minimum, window, core, options), window, core.grow(2))
     slope = squares.mean(slope_mm(terrain, cells.cell_mm), 1)

@@ -1,7 +1,5 @@
 """Compiled steps of the ground filter for the CPU: bit for bit what the arrays' own operations give (ground.py, morphology.py,
 grid.py), in passes that stay in the processor's cache.
-
-Everything is compiled in this one file: numba keeps compiled code per file, and does not notice changes in another one.
 """
 
 from __future__ import annotations
@@ -9,56 +7,60 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from tilery.workloads.pointcloud.laz_kernels import compiled, shared
+from tilery.workloads.pointcloud.machine_code import FLAG, LONG, NOTHING, Array, called, kernel
 
 HALO_ONLY, UNCLASSIFIED, GROUND, LOW_NOISE = np.uint8(0), np.uint8(1), np.uint8(2), np.uint8(7)
 """As in ground.py, which loads this file and is not loaded by it."""
 VOID = 2**31 - 1
-NOTHING = np.int64(0)
+ZERO = np.int64(0)
 
-PLACES = types.Array(types.int64, 1, "C")
-GRID = types.Array(types.int32, 2, "C")
-RASTER = types.Array(types.float32, 2, "C")
-TABLE = types.Array(types.int64, 2, "C")
-MASK = types.Array(types.bool_, 2, "C")
-BYTES = types.Array(types.uint8, 1, "C")
-FLAT = types.Array(types.int32, 1, "C")
-KEYS = types.Array(types.uint16, 1, "C")
-LONG = types.int64
+PLACES = Array("int64")
+GRID = Array("int32", 2)
+RASTER = Array("float32", 2)
+LINE = Array("float32")
+TABLE = Array("int64", 2)
+MASK = Array("bool", 2)
+BYTES = Array("uint8")
+FLAT = Array("int32")
+KEYS = Array("uint16")
+STEPS = Array("int16", 3)
 
 
-@shared
+@called
 def _lower(into: Any, one: Any, other: Any) -> None:
     for at in range(len(into)):
         least = one[at] if one[at] < other[at] else other[at]
         into[at] = least if least < into[at] else into[at]
 
 
-@shared
+@called
 def _raise(into: Any, one: Any, other: Any) -> None:
     for at in range(len(into)):
         most = one[at] if one[at] > other[at] else other[at]
         into[at] = most if most > into[at] else into[at]
 
 
-@compiled(types.void(RASTER, LONG, FLAT, GRID, LONG, RASTER, GRID))
-def opened(padded: Any, edge: int, height_of: Any, surface: Any, base: int, eroded: Any, out: Any) -> None:
+@kernel(NOTHING, RASTER, LONG, FLAT, GRID, LONG, RASTER, LINE, LINE, GRID)
+def opened(
+    padded: Any, edge: int, height_of: Any, surface: Any, base: int, eroded: Any, line: Any, best: Any, out: Any
+) -> None:
     """The opening of `surface` by a disk, of which `height_of` says how far its columns reach up and down.
 
     `padded` and `eroded` (overwritten but for its edge) have `edge` rows and columns more on every side, of infinity and minus
-    infinity, and heights above `base`; `padded` has infinity for void. Each row of cells is made lower (higher) by those above
-    and below it, step by step, and each such line serves the disk's columns of that height, moved sideways.
+    infinity, and heights above `base`; `padded` has infinity for void; `line` and `best` have room for a row of it. Each row of
+    cells is made lower (higher) by those above and below it, step by step, and each such line serves the disk's columns of that
+    height, moved sideways.
     """
     rows, columns = surface.shape
     radius = len(height_of) - 1
-    line = np.empty(padded.shape[1], np.float32)
     for row in range(rows):
         middle = row + edge
         into = eroded[middle, edge : edge + columns]
-        line[:] = padded[middle]
-        into[:] = line[edge : edge + columns]
+        for column in range(columns + 2 * edge):
+            line[column] = padded[middle, column]
+        for column in range(columns):
+            into[column] = line[edge + column]
         for height in range(radius + 1):
             if height:
                 _lower(line, padded[middle - height], padded[middle + height])
@@ -69,11 +71,12 @@ def opened(padded: Any, edge: int, height_of: Any, surface: Any, base: int, erod
         for column in range(columns):
             if surface[row, column] == VOID:
                 into[column] = -np.inf
-    best = np.empty(columns, np.float32)
     for row in range(rows):
         middle = row + edge
-        line[:] = eroded[middle]
-        best[:] = line[edge : edge + columns]
+        for column in range(columns + 2 * edge):
+            line[column] = eroded[middle, column]
+        for column in range(columns):
+            best[column] = line[edge + column]
         for height in range(radius + 1):
             if height:
                 _raise(line, eroded[middle - height], eroded[middle + height])
@@ -85,7 +88,7 @@ def opened(padded: Any, edge: int, height_of: Any, surface: Any, base: int, erod
             out[row, column] = VOID if surface[row, column] == VOID else np.int32(best[column]) + np.int32(base)
 
 
-@shared
+@called
 def _quotient(value: int, divisor: int, inverse: float) -> int:
     """Of numbers from 0 to 2^52, as floats divide faster than integers."""
     quotient = int(value * inverse)
@@ -95,7 +98,7 @@ def _quotient(value: int, divisor: int, inverse: float) -> int:
     return quotient + 1 if rest >= divisor else quotient
 
 
-@compiled(types.void(PLACES, PLACES, LONG, LONG, LONG, LONG, PLACES))
+@kernel(NOTHING, PLACES, PLACES, LONG, LONG, LONG, LONG, PLACES)
 def survey(x: Any, y: Any, west: int, south: int, east: int, north: int, found: Any) -> None:
     """How many points lie in the rectangle (its west and south edge belong to it), and the least and the largest x and y."""
     inside, x0, x1, y0, y1 = 0, x[0], x[0], y[0], y[0]
@@ -107,7 +110,7 @@ def survey(x: Any, y: Any, west: int, south: int, east: int, north: int, found: 
     found[0], found[1], found[2], found[3], found[4] = inside, x0, x1, y0, y1
 
 
-@compiled(types.void(PLACES, PLACES, FLAT, LONG, LONG, LONG, GRID))
+@kernel(NOTHING, PLACES, PLACES, FLAT, LONG, LONG, LONG, GRID)
 def lower(x: Any, y: Any, z: Any, west: int, south: int, cell_mm: int, grid: Any) -> None:
     """Lower the cells of `grid`, whose corner is at `west` and `south` (mm), to the lowest of their points."""
     inverse = 1.0 / cell_mm
@@ -118,7 +121,7 @@ def lower(x: Any, y: Any, z: Any, west: int, south: int, cell_mm: int, grid: Any
             grid[row, column] = z[point]
 
 
-@compiled(types.void(FLAT, FLAT, FLAT, FLAT, LONG, LONG, LONG, GRID))
+@kernel(NOTHING, FLAT, FLAT, FLAT, FLAT, LONG, LONG, LONG, GRID)
 def lower_some(x: Any, y: Any, z: Any, which: Any, west: int, south: int, cell_mm: int, grid: Any) -> None:
     """The same by some of the points only (int32 mm)."""
     inverse = 1.0 / cell_mm
@@ -130,7 +133,7 @@ def lower_some(x: Any, y: Any, z: Any, which: Any, west: int, south: int, cell_m
             grid[row, column] = z[point]
 
 
-@compiled(types.int64(FLAT, FLAT, FLAT, PLACES, types.bool_, FLAT))
+@kernel(LONG, FLAT, FLAT, FLAT, PLACES, FLAG, FLAT)
 def pick(x: Any, y: Any, which: Any, edges: Any, inside: bool, picked: Any) -> int:
     """Those of some points that lie inside of a rectangle (west, south, east, north), or outside, into `picked`; returns how
     many."""
@@ -144,7 +147,7 @@ def pick(x: Any, y: Any, which: Any, edges: Any, inside: bool, picked: Any) -> i
     return count
 
 
-@compiled(types.void(PLACES, PLACES, FLAT, PLACES, PLACES, GRID, GRID, MASK, PLACES, BYTES, FLAT))
+@kernel(NOTHING, PLACES, PLACES, FLAT, PLACES, PLACES, GRID, GRID, MASK, PLACES, BYTES, FLAT)
 def label(
     x: Any, y: Any, z: Any, core: Any, corner: Any, terrain: Any, slope: Any, low: Any, limits: Any, labels: Any, heights: Any
 ) -> None:
@@ -191,7 +194,7 @@ def label(
         heights[point] = min(max(height, -VOID), VOID - 1)
 
 
-@compiled(types.void(FLAT, FLAT, PLACES, KEYS, PLACES, FLAT))
+@kernel(NOTHING, FLAT, FLAT, PLACES, KEYS, PLACES, FLAT)
 def deal(x: Any, y: Any, layout: Any, key: Any, stops: Any, order: Any) -> None:
     """Numbers of the points tile by tile, ascending in each, into `order`, and where each tile's end in it into `stops`.
 
@@ -214,14 +217,14 @@ def deal(x: Any, y: Any, layout: Any, key: Any, stops: Any, order: Any) -> None:
         stops[tile] += 1
 
 
-@compiled(types.void(GRID, LONG, types.bool_, LONG, GRID))
-def fill(surface: Any, reach: int, one_sided: bool, one: int, filled: Any) -> None:
-    """`filled` with its void cells filled as fill.py says; `one`: the weight of a line of length 1.
+@kernel(NOTHING, GRID, LONG, FLAG, LONG, STEPS, STEPS, GRID)
+def fill(surface: Any, reach: int, one_sided: bool, one: int, ahead: Any, behind: Any, filled: Any) -> None:
+    """`filled` with its void cells filled as fill.py says; `one`: the weight of a line of length 1. `ahead` has room for four
+    rasters, `behind` for two rows of each.
 
     Steps to the nearest known cell ahead, and behind, are one more than those of the next cell that way.
     """
     rows, columns = surface.shape
-    ahead, behind = np.empty((4, rows, columns), np.int16), np.empty((4, 3, columns), np.int16)
     far_off = np.int16(16000)
     for row in range(rows - 1, -1, -1):
         for column in range(columns - 1, -1, -1):
@@ -238,7 +241,7 @@ def fill(surface: Any, reach: int, one_sided: bool, one: int, filled: Any) -> No
         here, before = row % 2, (row + 1) % 2
         for column in range(columns):
             void = surface[row, column] == VOID
-            both_sum, both_weight, one_sum, one_weight = NOTHING, NOTHING, NOTHING, NOTHING
+            both_sum, both_weight, one_sum, one_weight = ZERO, ZERO, ZERO, ZERO
             for line in range(4):
                 dy, dx = (0 if line == 0 else 1), (1 if line == 0 else line - 1 if line < 3 else -1)
                 y, x = row - dy, column - dx
@@ -274,11 +277,10 @@ def fill(surface: Any, reach: int, one_sided: bool, one: int, filled: Any) -> No
                 filled[row, column] = one_sum // one_weight
 
 
-@compiled(types.void(GRID, LONG, TABLE))
-def total(values: Any, radius: int, sums: Any) -> None:
-    """Sums over the square of cells within `radius` into `sums`; beyond the array counts as 0."""
+@kernel(NOTHING, GRID, LONG, PLACES, TABLE)
+def total(values: Any, radius: int, column_sums: Any, sums: Any) -> None:
+    """Sums over the square of cells within `radius` into `sums`; beyond the array counts as 0. `column_sums` are 0."""
     rows, columns = values.shape
-    column_sums = np.zeros(columns, np.int64)
     for row in range(-radius, rows):
         if row + radius < rows:
             for column in range(columns):
@@ -288,7 +290,7 @@ def total(values: Any, radius: int, sums: Any) -> None:
                 column_sums[column] -= values[row - radius - 1, column]
         if row < 0:
             continue
-        inside = NOTHING
+        inside = ZERO
         for column in range(-radius, columns):
             if column + radius < columns:
                 inside += column_sums[column + radius]
@@ -298,7 +300,7 @@ def total(values: Any, radius: int, sums: Any) -> None:
                 sums[row, column] = inside
 
 
-@compiled(types.void(GRID, GRID, LONG, GRID, MASK))
+@kernel(NOTHING, GRID, GRID, LONG, GRID, MASK)
 def exceeds(drop: Any, slope: Any, length: int, apart: Any, found: Any) -> None:
     """As ground.py says."""
     rows, columns = drop.shape
@@ -308,7 +310,7 @@ def exceeds(drop: Any, slope: Any, length: int, apart: Any, found: Any) -> None:
             found[row, column] = drop[row, column] > slope[row, column] * over // 1000
 
 
-@shared
+@called
 def _rise(before: Any, after: Any, most: int) -> Any:
     if before == VOID or after == VOID:
         return 0
@@ -316,7 +318,7 @@ def _rise(before: Any, after: Any, most: int) -> Any:
     return -most if rise < -most else most if rise > most else rise
 
 
-@compiled(types.void(GRID, LONG, LONG, GRID))
+@kernel(NOTHING, GRID, LONG, LONG, GRID)
 def slope(surface: Any, cell_mm: int, steepest: int, out: Any) -> None:
     """As `ground.slope_mm`, into `out`."""
     rows, columns = surface.shape
@@ -330,7 +332,7 @@ def slope(surface: Any, cell_mm: int, steepest: int, out: Any) -> None:
             out[row, column] = np.int64(np.sqrt(np.float64(x) * x + np.float64(y) * y)) * 1000 // (2 * cell_mm)
 
 
-@compiled(types.void(FLAT, PLACES, PLACES, PLACES, PLACES, TABLE))
+@kernel(NOTHING, FLAT, PLACES, PLACES, PLACES, PLACES, TABLE)
 def level(heights: Any, place: Any, own: Any, steps: Any, tolerances: Any, counts: Any) -> None:
     """How many of the cells some steps away from each place are known, and are as high but for a tolerance, into the rows of
     `counts`; `heights` is a padded raster, `own` that of the places."""
@@ -344,7 +346,7 @@ def level(heights: Any, place: Any, own: Any, steps: Any, tolerances: Any, count
         counts[0, cell], counts[1, cell] = known, alike
 
 
-@compiled(types.void(FLAT, LONG, PLACES, PLACES, LONG, TABLE))
+@kernel(NOTHING, FLAT, LONG, PLACES, PLACES, LONG, TABLE)
 def moments(ground: Any, width: int, place: Any, height: Any, radius: int, sums: Any) -> None:
     """Sums over the ground in the square around each place (flat index in the padded raster `ground`), without itself, into the
     columns of `sums`: n, x, y, z, xx, xy, yy, xz, yz, zz; z from `height`."""

@@ -6,12 +6,11 @@ its own, so what is needed can be decoded, and one layer replaced, without the o
 
 The coder is A. Said's adaptive range coder with 32-bit variables and periodic updates of the models, as LASzip uses it;
 contexts and predictors are those of LASzip's version 3 items. Here a model is a row of `HEAD` numbers and a run of symbols in
-flat arrays, made when it is first used. Everything is compiled in this one file: numba keeps compiled code per file, and does
-not notice changes in another one.
+flat arrays, made when it is first used.
 
 What costs is waiting: for a division and two loads a symbol, one after another, and for guesses of the processor that turn out
 wrong. So what is as likely as not (another byte to read, the next symbol, where a median takes a value in) is computed without
-a branch. All arrays are the caller's, and nobody counts references to them: numba would at every call, a tenth of the time.
+a branch.
 
 Source: A. Said, "Introduction to arithmetic coding: theory and practice", HPL-2004-76; Isenburg, "LASzip: lossless compression
 of LiDAR data", 2013; LASzip 3.4 `laswriteitemcompressed_v3.cpp`, `lasreaditemcompressed_v3.cpp`, `integercompressor.cpp`.
@@ -19,13 +18,11 @@ of LiDAR data", 2013; LASzip 3.4 `laswriteitemcompressed_v3.cpp`, `lasreaditemco
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
-from numba import njit, types
 
-F = TypeVar("F", bound=Callable[..., Any])
+from tilery.workloads.pointcloud.machine_code import FLAG, LONG, Array, called, inlined, kernel
 
 PADDING = 4
 """Bytes that must be there behind a layer: decoders look so far ahead."""
@@ -80,48 +77,13 @@ RETURN_MAP = np.array([int(digit) for digit in "".join(_RETURN_MAP.split())], np
 """(number of returns, return number) -> which of six predictors of the step in x and y."""
 
 
-READ = types.Array(types.uint8, 1, "C", readonly=True)
-BYTES = types.Array(types.uint8, 1, "C")
-STATE = types.Array(types.uint32, 1, "C")
-WHOLE = types.Array(types.int32, 1, "C")
-NUMBERS_64 = types.Array(types.int64, 1, "C")
-GREY = types.Array(types.uint16, 1, "C")
-COLOUR = types.Array(types.uint16, 2, "C")
-
-
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-BORROWED: dict[str, Any] = {**OPTIONS, "_nrt": False}
-"""Besides: no counting of references to arrays, which are the callers', so that nothing can be allocated."""
-
-
-def compiled(signature: Any, options: dict[str, Any] = OPTIONS) -> Callable[[F], F]:
-    """The function as machine code for these types, made when this module is imported and kept where a folder can be written.
-
-    It does not hold the interpreter's lock.
-    """
-
-    def compile_now(function: F) -> F:
-        try:
-            return cast(F, njit(signature, cache=True, **options)(function))
-        except RuntimeError:  # nowhere to keep it: a read-only image without NUMBA_CACHE_DIR
-            return cast(F, njit(signature, **options)(function))
-
-    return compile_now
-
-
-def shared(function: F) -> F:
-    """A part of compiled functions, called by them."""
-    return cast(F, njit(**OPTIONS)(function))
-
-
-def inlined(function: F) -> F:
-    """A part of coders, copied into each of them."""
-    return cast(F, njit(forceinline=True, **BORROWED)(function))
-
-
-def called(function: F) -> F:
-    """A part of coders, called by them."""
-    return cast(F, njit(**BORROWED)(function))
+READ = Array("uint8", readonly=True)
+BYTES = Array("uint8")
+STATE = Array("uint32")
+WHOLE = Array("int32")
+NUMBERS_64 = Array("int64")
+GREY = Array("uint16")
+COLOUR = Array("uint16", 2)
 
 
 def table_shift(symbols: int) -> int:
@@ -369,7 +331,7 @@ SCRATCH = 28 + CHANNELS * 8 + CHANNELS * 24 * MEDIAN
 # ---- what other modules call
 
 
-@compiled(types.int64(READ, READ, STATE, NUMBERS_64, BYTES), BORROWED)
+@kernel(LONG, READ, READ, STATE, NUMBERS_64, BYTES)
 def encode_classes(labels: Any, contexts: Any, state: Any, scratch: Any, out: Any) -> int:
     """Code a chunk's classes, the first of which is stored raw and here only a context; returns the bytes written to `out`.
 
@@ -436,7 +398,7 @@ def encode_classes(labels: Any, contexts: Any, state: Any, scratch: Any, out: An
     return at
 
 
-@compiled(types.boolean(READ, types.int64, types.int64, types.int64, READ, STATE, NUMBERS_64, BYTES), BORROWED)
+@kernel(FLAG, READ, LONG, LONG, LONG, READ, STATE, NUMBERS_64, BYTES)
 def decode_classes(data: Any, at: int, stop: int, first: int, contexts: Any, state: Any, scratch: Any, labels: Any) -> bool:
     """Decode the classification layer data[at:stop] of a chunk into `labels`, from the class of its first point; False if the
     layer is cut off. An empty layer repeats the class before. `state` is that of CHANNELS x CLASS_MODELS models.
@@ -465,7 +427,7 @@ def decode_classes(data: Any, at: int, stop: int, first: int, contexts: Any, sta
     return bool(at <= stop)
 
 
-@compiled(types.boolean(READ, types.int64, types.int64, types.int64, READ, READ, STATE, NUMBERS_64, GREY), BORROWED)
+@kernel(FLAG, READ, LONG, LONG, LONG, READ, READ, STATE, NUMBERS_64, GREY)
 def decode_intensities(
     data: Any, at: int, stop: int, first: int, contexts: Any, returns: Any, state: Any, scratch: Any, grey: Any
 ) -> bool:
@@ -504,7 +466,7 @@ def decode_intensities(
     return bool(at <= stop)
 
 
-@compiled(types.boolean(READ, types.int64, types.int64, NUMBERS_64, READ, STATE, NUMBERS_64, COLOUR), BORROWED)
+@kernel(FLAG, READ, LONG, LONG, NUMBERS_64, READ, STATE, NUMBERS_64, COLOUR)
 def decode_colours(data: Any, at: int, stop: int, first: Any, contexts: Any, state: Any, scratch: Any, colours: Any) -> bool:
     """Decode the layer of colours data[at:stop] of a chunk into `colours` (uint16, one row a point), from those of its first
     point (int64 red, green, blue); False if it is cut off.
@@ -565,12 +527,7 @@ def decode_colours(data: Any, at: int, stop: int, first: Any, contexts: Any, sta
     return bool(at <= stop)
 
 
-@compiled(
-    types.boolean(
-        READ, types.int64, types.int64, types.int64, NUMBERS_64, STATE, NUMBERS_64, WHOLE, WHOLE, WHOLE, BYTES, BYTES
-    ),
-    BORROWED,
-)
+@kernel(FLAG, READ, LONG, LONG, LONG, NUMBERS_64, STATE, NUMBERS_64, WHOLE, WHOLE, WHOLE, BYTES, BYTES)
 def decode_points(
     data: Any,
     places_at: int,

@@ -8,7 +8,6 @@ the same trees are shipped as ONNX.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilery.workloads.pointcloud import compiled, forest_kernel
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.features import Planes, around, extreme
 from tilery.workloads.pointcloud.grid import MM_PER_M, Window
@@ -45,9 +45,6 @@ FEATURES = (
 pulse has several returns. Of its cell: highest and lowest point above ground, highest within 3 and 7 cells, mean distance of
 the surface to its plane and the least within 3 cells (mm), shares of points (1/1000) of several returns and passed by light,
 of ground, and counts of roof cells."""
-KERNEL = "tilery.workloads.pointcloud.forest_kernel"
-FEW_POINTS = 40_000
-"""So many do not pay for loading the kernel: half a second with numba."""
 AT_ONCE = 1 << 18
 """Points that are described at once: 64 bytes each, and as much again on the way."""
 DENSITY = 8
@@ -73,11 +70,12 @@ class Forest:
 
     def scores(self, described: Any) -> Any:
         """Scores (int32, n x 3) of described points (int32, n x features). The device does not change a number."""
-        if isinstance(described, np.ndarray) and (len(described) > FEW_POINTS or KERNEL in sys.modules):
-            from tilery.workloads.pointcloud.forest_kernel import scores
-
+        compiled.prepare(len(described))
+        if isinstance(described, np.ndarray) and compiled.at_hand():
             trees = (self.roots, self.feature, self.threshold, self.left, self.right, self.value, self.base)
-            return scores(np.ascontiguousarray(described, np.int32), *trees)
+            total = np.empty((len(described), len(CLASSES)), np.int32)
+            forest_kernel.scores(np.ascontiguousarray(described, np.int32), *trees, total)
+            return total
         return scores_by_level(self, described)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.outcomes import Transient
-from tilery.workloads.pointcloud import class_layer, laz
+from tilery.workloads.pointcloud import class_layer, compiled, laz
 from tilery.workloads.pointcloud.class_layer import CLASS_BYTE, CLASSIFICATION_LAYER
 from tilery.workloads.pointcloud.las_header import LasFile
 
@@ -72,7 +72,7 @@ def _classes(
     file: LasFile, body: bytes, sizes: Sequence[ChunkSize], coded: list[bytes], firsts: list[int], contexts: Bytes
 ) -> Bytes:
     assert file.laszip is not None
-    if class_layer.compiled():
+    if compiled.at_hand():
         return class_layer.decode(coded, firsts, contexts, [points for points, _ in sizes])
     fields = laz.XY_AND_RETURNS | lazrs.SELECTIVE_DECOMPRESS_CLASSIFICATION
     classes: Bytes = laz.decode(body, sizes, file.laszip, fields).reshape(-1, file.point_size)[:, CLASS_BYTE]

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from tilery.outcomes import BadInput
 from tilery.run import Source
 from tilery.store.port import Store
-from tilery.workloads.pointcloud import class_layer, laz, read_back
+from tilery.workloads.pointcloud import class_layer, compiled, laz, read_back
 from tilery.workloads.pointcloud.class_layer import CHANNEL_BITS, CLASS_BYTE, CLASSIFICATION_LAYER, FLAGS_BYTE
 from tilery.workloads.pointcloud.las_header import Chunk, LasFile
 from tilery.workloads.pointcloud.points import (
@@ -89,7 +89,7 @@ def rewrite_shard(
         return ()
     if shard.streamed:
         return _rewrite_stream(store, source, file, shard, labels, out, upgrade)
-    class_layer.prepare(shard.count if file.laszip.layered else 0)
+    compiled.prepare(shard.count if file.laszip.layered else 0)
     written: list[ChunkSize] = []
     for first, batch in batches(file, shard):
         mine = slice(first - shard.first, first - shard.first + sum(chunk.points for chunk in batch))

@@ -17,7 +17,7 @@ def total(values: Any, radius: int) -> Any:
     kernels = kernels_for(values)
     if kernels is not None:
         sums = np.empty(values.shape, dtype=np.int64)
-        kernels.total(values, radius, sums)
+        kernels.total(values, radius, np.zeros(values.shape[1], np.int64), sums)
         return sums
     sums = xp.cumsum(xp.pad(values, ((radius + 1, radius), (radius + 1, radius))), axis=0, dtype=xp.int64)
     sums = xp.cumsum(sums[side:] - sums[:-side], axis=1)
