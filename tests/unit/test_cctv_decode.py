@@ -117,6 +117,29 @@ def test_luma_spans_the_full_range(tmp_path: Path) -> None:
     assert np.abs(gray - wanted).mean() < 3
 
 
+@pytest.mark.parametrize(
+    ("codec", "pixels", "shape"),
+    [
+        ("libx264", "yuv420p", (96, 96)),
+        ("libx264", "yuv444p", (192, 96)),
+        ("mjpeg", "yuvj422p", None),
+        ("ffv1", "yuv420p10le", None),
+        ("ffv1", "yuv422p10le", None),
+        ("ffv1", "bgr0", None),
+        ("rawvideo", "uyvy422", None),
+    ],
+)
+def test_samples_that_cannot_be_kept_as_they_are_are_none(
+    tmp_path: Path, codec: str, pixels: str, shape: tuple[int, int] | None
+) -> None:
+    drop, clip = dropped(tmp_path, "a.mkv" if codec != "rawvideo" else "a.avi", frames=2, codec=codec, pixels=pixels)
+    picture = drop.decode(clip)[0]
+    assert picture.rgb(48, 32).shape == (32, 48, 3)
+    samples = picture.samples()
+    assert (samples.shape if samples is not None else None) == shape
+    assert samples is None or samples.dtype == np.uint8
+
+
 def spoiled(path: Path, share: float = 0.5, size: int = 500) -> Path:
     data = bytearray(path.read_bytes())
     at = int(len(data) * share)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.data import real
 from tests.unit.cctv_runs import cctv_runs, film_street, street
-from tests.unit.cctv_video import scene
+from tests.unit.cctv_video import make, scene
 from tests.unit.runs import Result, Runs
 from tilery import registry
 from tilery.outcomes import BadInput
@@ -109,6 +109,12 @@ def test_frames_that_hold_more_than_can_be_stored_stay_files(runs: Runs[Result],
     told = json.loads(runs.run(files, frame_hz=10, dedup="store").text("dedup.json"))["frames"]
     assert [line["kept"] for line in told["stretches"]] == ["source"]
     assert "16 bits a sample" in told["stretches"][0]["why"]
+
+
+def test_video_of_more_than_8_bits_a_sample_stays_a_file(runs: Runs[Result], tmp_path: Path) -> None:
+    deep = make(tmp_path / "deep.mkv", frames=12, codec="ffv1", pixels="yuv420p10le")
+    told = json.loads(runs.run(deep, dedup="store").text("dedup.json"))["frames"]
+    assert [(line["kept"], line["why"][:23]) for line in told["stretches"]] == [("source", "more than 8 bits a samp")]
 
 
 def test_noise_within_the_error_is_not_stored(runs: Runs[Result], tmp_path: Path) -> None:

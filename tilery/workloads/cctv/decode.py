@@ -45,6 +45,8 @@ SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXA
 SUBSAMPLED = ("yuv420p", "nv12")
 FAR = 3
 """A picture that is shrunk so far becomes RGB after that, in half the time; as in video, two pixels each way share a colour."""
+MOST_CHANNELS = 4
+"""Of a pixel."""
 READ_AT_ONCE = 8
 """Frames of a folder that are asked from the store together."""
 
@@ -110,11 +112,22 @@ class Picture:
         """Height x width: luma, full range."""
         return self._as("gray", width, height)
 
-    def samples(self) -> Pixels:
-        """All that was decoded, not turned: one plane below the other, or the channels of each pixel."""
+    def samples(self) -> Pixels | None:
+        """All that was decoded, not turned: one plane below the other, or the channels of each pixel.
+
+        None where samples have more than 8 bits, or are laid out as no array can be (FFmpeg has some two hundred formats).
+        """
         if self._frame is None:
             raise ValueError(f"the frame at {self.time_us} us {'was not decoded' if self.spared else 'is damaged'}")
-        return self._frame if isinstance(self._frame, np.ndarray) else cast(Pixels, self._frame.to_ndarray())
+        if isinstance(self._frame, np.ndarray):
+            return self._frame
+        try:
+            found: object = self._frame.to_ndarray()
+        except ValueError:
+            return None
+        if not isinstance(found, np.ndarray) or found.dtype != np.uint8:  # a picture with a palette is two arrays
+            return None
+        return found.reshape(-1, found.shape[2]) if found.ndim == 3 and found.shape[2] > MOST_CHANNELS else found
 
     def _as(self, kind: str, width: int | None, height: int | None) -> Pixels:
         width, height = width or self.width, height or self.height

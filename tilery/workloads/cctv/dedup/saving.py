@@ -28,11 +28,12 @@ LOSSLESS = ("rawvideo", "huffyuv", "ffv1")
 """Video whose samples are worth storing; of other codecs the source is always smaller."""
 _DEEP_PNG = "16 bits a sample, or transparency: only the file holds all of it"
 _HOLES = "a frame cannot be decoded: only the file holds all of it"
+_DEEP = "more than 8 bits a sample, or an unusual layout of them: only the file holds all of it"
 _NO_LIBRARY = "jpeglib is not installed: JPEG files stay as they are"
 
 
-class _Undecodable(Exception):
-    """A stretch has a frame without a picture."""
+class _Unkept(Exception):
+    """A stretch has a frame that cannot be stored; why."""
 
 
 def segment(work: Work[CctvOptions], item: Item) -> dict[str, Any] | None:
@@ -86,8 +87,8 @@ def _stored(work: Work[CctvOptions], clip: Clip, packs: Packs, number: int, bloc
     """Store one block."""
     try:
         return _stored_whole(work, clip, packs, number, block)
-    except _Undecodable:
-        return _line(block, _left(0, _source_bytes(work, clip, block), _HOLES))
+    except _Unkept as reason:
+        return _line(block, _left(0, _source_bytes(work, clip, block), str(reason)))
 
 
 def _stored_whole(work: Work[CctvOptions], clip: Clip, packs: Packs, number: int, block: int) -> dict[str, Any] | None:
@@ -128,7 +129,7 @@ def _sampled(work: Work[CctvOptions], clip: Clip, block: int) -> dict[str, Any] 
             return _line(block, _files_sampled(work, sources, source_bytes))
         frames = _pictures(work, clip, sources[:SAMPLED])
     encoder = Encoder(work.options.dedup_error)
-    with suppress(_Undecodable):
+    with suppress(_Unkept):
         for frame in islice(frames, SAMPLED):
             encoder.add(frame)
     return _line(block, _foretold(encoder.finish(), count, source_bytes)) if encoder.frames else None
@@ -191,14 +192,16 @@ def _samples(work: Work[CctvOptions], clip: Clip, block: int) -> Iterator[Pixels
     """The decoded samples of a block of video, in the video's own format."""
     for picture in decode(work.store, work.run, clip, block * BLOCK_US, (block + 1) * BLOCK_US):
         if picture.damaged:
-            raise _Undecodable
-        yield picture.samples()
+            raise _Unkept(_HOLES)
+        if (samples := picture.samples()) is None:
+            raise _Unkept(_DEEP)
+        yield samples
 
 
 def _pictures(work: Work[CctvOptions], clip: Clip, sources: Iterable[Source]) -> Iterator[Pixels]:
     for data in _files(work, sources):
         if (pixels := still(data, clip.width, clip.height)) is None:
-            raise _Undecodable
+            raise _Unkept(_HOLES)
         yield pixels
 
 

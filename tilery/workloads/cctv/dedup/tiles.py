@@ -78,7 +78,9 @@ class Encoder:
         return self._frames
 
     def add(self, frame: Pixels) -> None:
-        """Raises ValueError for a frame of another shape."""
+        """Raises ValueError for a frame of another shape, or of samples that are not 8 bits."""
+        if frame.dtype != np.uint8:
+            raise ValueError(f"samples of {frame.dtype} are no 8 bits")
         if self._shape is None:
             self._shape = frame.shape
             self._base, self._predicted = _pressed(_decorrelated(frame.reshape(*frame.shape[:2], -1)))
