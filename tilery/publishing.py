@@ -36,7 +36,7 @@ def publish(store: Store, tenant: str, run_id: str) -> Record:
         counts=run.counts,
         options=run.options,
         lane=run.lane,
-        lane_reason=run.lane_reason,
+        lane_reason=_lane_reason(store, run),
         device=", ".join(sorted({kind for kind, _ in on})) or "none",
         device_reason="; ".join(sorted({reason for _, reason in on})),
         estimate=run.estimate,
@@ -155,6 +155,12 @@ def _done(store: Store, link: Link) -> list[Done]:
 
 def _timings(store: Store, run: Run) -> Timings:
     return Timings(total_s=_since(run.received), stages=stages.timings(store, run))
+
+
+def _lane_reason(store: Store, run: Run) -> str:
+    """Why the lane, and whether it held: a drop that was too much for one worker goes on in stages."""
+    gave_up = run.lane == "lambda" and stages.timings(store, run) and not stages.was_whole(store, run)
+    return f"{run.lane_reason}; it did not, so the stages were done by Batch jobs and functions" if gave_up else run.lane_reason
 
 
 def _since(moment: str) -> float:

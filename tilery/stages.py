@@ -236,8 +236,13 @@ def complete(store: Store, run: Run, link: Link) -> None:
 
 
 def note_whole(store: Store, run: Run, seconds: float) -> None:
-    """Remember how long the lambda lane took, for the run's timings."""
+    """Remember that the lambda lane did the run, and how long it took; 0 where its stages have timings of their own."""
     store.put(_note_key(run, "whole", "seconds"), json.dumps({"seconds": seconds}).encode())
+
+
+def was_whole(store: Store, run: Run) -> bool:
+    """Whether one worker did this run, and did not give up."""
+    return _read_note(store, run, "whole", "seconds") is not None
 
 
 def write_jobs(store: Store, run: Run, link: Link, round_: int, items: list[Item], kind: str) -> int:
@@ -264,7 +269,7 @@ def spread() -> int:
 def timings(store: Store, run: Run) -> dict[str, float]:
     """Seconds from plan to pass of each stage that this run did itself."""
     whole = _read_note(store, run, "whole", "seconds")
-    seconds: dict[str, float] = {"whole": whole["seconds"]} if whole else {}
+    seconds: dict[str, float] = {"whole": whole["seconds"]} if whole and whole["seconds"] else {}
     for name in registry.load(run.workload).stages:
         planned, passed = _read_note(store, run, name, "planned"), _read_note(store, run, name, "passed")
         if planned and passed:

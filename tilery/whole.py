@@ -31,6 +31,7 @@ def whole(store: Store, tenant: str, run_id: str) -> None:
             raise worker.as_outcome(error, {"id": "whole", "work": 0}) from error
     if done is None:
         _every_stage(store, run, show)
+        stages.note_whole(store, run, 0.0)
         return
     seconds = round(time.perf_counter() - begun, 3)
     stages.write_items(store, last, [one.item for one in done])

@@ -78,6 +78,17 @@ def test_the_whole_lane_gives_the_same_product(store: Store) -> None:
     assert total(store, run_id) == TOTAL
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_the_record_says_when_one_worker_was_not_enough(store: Store, fits: bool) -> None:
+    run_id = drop(store, {})
+    assert sizing.size(store, "acme", run_id).lane == "lambda"
+    if fits:
+        whole.whole(store, "acme", run_id)
+    else:
+        work(store, run_id)  # what the machine does after the function ran out of time or memory
+    assert ("it did not, so" in publishing.publish(store, "acme", run_id).lane_reason) is not fits
+
+
 def test_doing_everything_twice_changes_nothing(store: Store) -> None:
     run_id = drop(store, {"lane": "fargate"})
     for _ in range(2):
