@@ -143,18 +143,19 @@ def test_a_bad_picture_is_a_row_with_a_reason_and_the_others_are_done(store: Sto
     files = {**drop(6), "a/text.jpg": b"hello", "b/cut.png": whole[: len(whole) // 2], "small.onnx": small_model()}
     big = io.BytesIO()
     Image.new("1", (9000, 9000)).save(big, "PNG")
-    result = run(store, {**files, "c/big.png": big.getvalue()}, {**SMALL, "max_megapixels": 50})
+    result = run(store, {**files, "c/big.png": big.getvalue(), "e.png": b""}, {**SMALL, "max_megapixels": 50})
     rows = {row["path"]: row for row in result.rows()}
     assert {path: row["error"] for path, row in rows.items() if row["status"] == "error"} == {
         "a/text.jpg": "not_a_picture",
         "b/cut.png": "damaged",
         "c/big.png": "too_large",
+        "e.png": "empty",
     }
     assert rows["c/big.png"]["reason"] == "it is 9000 x 9000, more than 50 megapixels"
     assert rows["a/text.jpg"]["features"] is None
     assert rows["round/0000.png"]["features"] is not None
     assert rows["round/0000.png"]["pca"] is not None
-    assert result.record.warnings == ["3 of 9 pictures gave no features: 1 damaged, 1 not_a_picture, 1 too_large"]
+    assert result.record.warnings == ["4 of 10 pictures gave no features: 1 damaged, 1 empty, 1 not_a_picture, 1 too_large"]
 
 
 def test_a_bad_picture_fails_the_run_if_asked(store: Store) -> None:

