@@ -70,9 +70,12 @@ JOB_ATTEMPTS = 5
 JOB_RETRY: tuple[dict[str, str], ...] = (
     {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
     {"OnReason": "CannotPullContainerError:*", "Action": "RETRY"},
+    {"OnStatusReason": "Timeout waiting for network interface*", "Action": "RETRY"},
+    {"OnStatusReason": "ResourceInitializationError*", "Action": "RETRY"},
     {"OnReason": "*", "Action": "EXIT"},
 )
-"""Batch's `evaluateOnExit`, first match wins: only the loss of the machine is worth the same job again (DESIGN section 4)."""
+"""Batch's `evaluateOnExit`, at most five, first match wins: the same job again only if its machine was lost (DESIGN section 4)
+or never came to it, as happens to a few of a thousand Fargate tasks."""
 
 JOB_COMMAND = ["python", "-m", "containers.entrypoint"]
 """What a container runs; the twin replaces `python` by its own interpreter."""

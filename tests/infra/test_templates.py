@@ -105,6 +105,8 @@ def test_job_definitions_are_the_lanes_and_outlive_updates(full: Deployment) -> 
         assert properties["RetryStrategy"]["EvaluateOnExit"] == [
             {"Action": "RETRY", "OnStatusReason": "Host EC2*"},
             {"Action": "RETRY", "OnReason": "CannotPullContainerError:*"},
+            {"Action": "RETRY", "OnStatusReason": "Timeout waiting for network interface*"},
+            {"Action": "RETRY", "OnStatusReason": "ResourceInitializationError*"},
             {"Action": "EXIT", "OnReason": "*"},
         ]
 
