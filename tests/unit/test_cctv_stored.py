@@ -115,6 +115,9 @@ def test_video_of_more_than_8_bits_a_sample_stays_a_file(runs: Runs[Result], tmp
     deep = make(tmp_path / "deep.mkv", frames=12, codec="ffv1", pixels="yuv420p10le")
     told = json.loads(runs.run(deep, dedup="store").text("dedup.json"))["frames"]
     assert [(line["kept"], line["why"][:23]) for line in told["stretches"]] == [("source", "more than 8 bits a samp")]
+    assert told["sentence"].startswith("Frames are kept as their source alone: more than 8 bits a sample")
+    told = json.loads(runs.run(deep).text("dedup.json"))["frames"]
+    assert told["sentence"].startswith("Frames are kept as their source alone: more than 8 bits a sample")
 
 
 def test_noise_within_the_error_is_not_stored(runs: Runs[Result], tmp_path: Path) -> None:

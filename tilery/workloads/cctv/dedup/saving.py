@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -65,6 +64,8 @@ def report(parts: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
     how = "stored" if any(part["measured"] == "stored" for part in told) else "sampled"
     if not lines:
         sentence = "No frames were compared."
+    elif all(line["why"] in (_DEEP_PNG, _DEEP, _HOLES, _NO_LIBRARY) for line in lines):
+        sentence = "Frames are kept as their source alone: " + "; ".join(dict.fromkeys(line["why"] for line in lines)) + "."
     elif not stored:
         sentence = (
             f"Nothing is gained by storing frames apart: they would take {_times(total)} the bytes of their source, "
@@ -129,9 +130,12 @@ def _sampled(work: Work[CctvOptions], clip: Clip, block: int) -> dict[str, Any] 
             return _line(block, _files_sampled(work, sources, source_bytes))
         frames = _pictures(work, clip, sources[:SAMPLED])
     encoder = Encoder(work.options.dedup_error)
-    with suppress(_Unkept):
+    try:
         for frame in islice(frames, SAMPLED):
             encoder.add(frame)
+    except _Unkept as reason:
+        if not encoder.frames:
+            return _line(block, _left(0, source_bytes, str(reason)))
     return _line(block, _foretold(encoder.finish(), count, source_bytes)) if encoder.frames else None
 
 
