@@ -264,11 +264,11 @@ def check_size(width: int, height: int, max_megapixels: float, where: str = "") 
 
 
 def readable(error: Exception) -> str:
-    """The first line of an error, without paths and library names."""
-    text = re.sub(r"^unable to (call|load from file) \S+\s*", "", str(error).strip())
-    text = " ".join(text.partition("\n")[0].split()) or type(error).__name__
-    text = re.sub(r"(/[^\s:'\"]+)+", "the file", text)
-    return text[:200]
+    """The line of an error that says most, without paths."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith("unable to ")]
+    text = telling[0] if telling else f"the decoder gives no reason ({type(error).__name__})"
+    return re.sub(r"(/[^\s:'\"]+)+", "the file", text)[:200]
 
 
 def _number(image: pyvips.Image, name: str, missing: int) -> int:
