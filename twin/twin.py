@@ -208,6 +208,9 @@ class Twin:
         event = events.object_created(BUCKET, key, size=entry.size, etag=entry.etag, version=entry.version)
         if not events.matches(events.drop_pattern(BUCKET), event):
             return Ignored(key, _why_filtered(key))
+        workload = key.split("/", 3)[2:3]
+        if set(workload) & (set(registry.names()) - set(self._workloads)):
+            return Ignored(key, _why_not_here(*workload))
         ingest = await self.engine.start(machine_arn(names.INGEST_MACHINE), None, event)
         ended = await self.engine.wait(ingest.arn)
         if (arn := self._known(run_id)) is not None:
@@ -367,6 +370,13 @@ def _locked(folder: Path) -> Any:
         lock.write(str(os.getpid()).encode())
         lock.flush()
         yield
+
+
+def _why_not_here(workload: str) -> str:
+    """Why a workload that exists is none of this twin's."""
+    missing = ", ".join(registry.missing(workload))
+    lacks = f"{workload} needs {missing}, not installed here; run `make workloads`, then start again"
+    return lacks if missing else f"this twin was started without {workload}"
 
 
 def _why_filtered(key: str) -> str:

@@ -221,6 +221,8 @@ def test_bad_content_is_a_failed_run_with_a_sentence_and_is_never_retried(
         ("drop/acme/sums/x.pdf", "is not a file that sums reads"),
         ("drop/acme/nothing/x.txt", "there is no workload 'nothing'"),
         ("drop/ACME/sums/x.txt", "tenant"),
+        ("drop/x.txt", "not below drop/TENANT/WORKLOAD/"),
+        ("drop/acme/trend/x.tif", "this twin was started without trend"),
         ("drop/acme/sums/set/x.txt", ""),
     ],
 )

@@ -18,6 +18,7 @@ class Images(Workload[ImagesOptions]):
     name = "images"
     suffixes = ("",)
     takes_empty = True
+    needs = ("numpy", "PIL", "pyarrow", "pyvips")
     """Any file: one that is not a picture is a row of the index that says so."""
     unit = "bytes"
     Options = ImagesOptions

@@ -21,6 +21,7 @@ class Trend(Workload[TrendOptions]):
 
     name = "trend"
     suffixes = (".tif", ".tiff", ".gtif", ".jp2", ".nc", ".zarr.zip", ".json")
+    needs = ("numpy", "scipy", "numba", "rasterio", "PIL")
     unit = "samples"
     Options = TrendOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
