@@ -208,9 +208,9 @@ class Twin:
         event = events.object_created(BUCKET, key, size=entry.size, etag=entry.etag, version=entry.version)
         if not events.matches(events.drop_pattern(BUCKET), event):
             return Ignored(key, _why_filtered(key))
-        workload = key.split("/", 3)[2:3]
-        if set(workload) & (set(registry.names()) - set(self._workloads)):
-            return Ignored(key, _why_not_here(*workload))
+        workload = key.split("/")[2] if key.count("/") > 2 else ""
+        if workload in registry.names() and workload not in self._workloads:
+            return Ignored(key, _why_not_here(workload))
         ingest = await self.engine.start(machine_arn(names.INGEST_MACHINE), None, event)
         ended = await self.engine.wait(ingest.arn)
         if (arn := self._known(run_id)) is not None:
