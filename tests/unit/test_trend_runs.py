@@ -25,7 +25,7 @@ from tests.unit.trend_files import HERE, TrendRuns, days_apart, trend_runs, writ
 from tilery.outcomes import BadInput
 from tilery.run import Source
 from tilery.store.directory import DirectoryStore
-from tilery.workloads.trend import rasters, reading, sizing, window
+from tilery.workloads.trend import pictures, rasters, reading, sizing, window
 from tilery.workloads.trend.headers import Header
 from tilery.workloads.trend.options import TrendOptions
 from tilery.workloads.trend.scenes import Series
@@ -151,6 +151,25 @@ def test_the_products_are_a_cog_a_map_plots_a_stac_item_and_a_report(runs: Trend
     assert item["bbox"] == pytest.approx([15, 45.13, 15.05, 45.16], abs=0.02)
     assert [band["name"] for band in item["assets"]["trend"]["raster:bands"]][:2] == ["slope", "intercept"]
     assert "Pixels with a trend" in result.bytes("report.html").decode()
+
+
+def test_the_map_of_a_large_raster_is_an_overview_read_once(
+    runs: TrendRuns, series: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[int] = []
+    fetch = rasters.RangeFile.fetch
+
+    def counted(self: rasters.RangeFile, start: int, stop: int) -> bytes:
+        if self._source.name == "trend.tif" and stop - start > 20_000:
+            fetched.append(start)
+        return fetch(self, start, stop)
+
+    monkeypatch.setattr(rasters.RangeFile, "fetch", counted)
+    monkeypatch.setattr(pictures, "LARGEST", 300)
+    result = runs.run(series, block=128)
+    assert len(fetched) == len(set(fetched)) == 4, "each of the 2 x 2 blocks of the first overview, once"
+    map_width = Image.open(io.BytesIO(result.bytes("overview.png"))).width - 2 * pictures.MARGIN
+    assert map_width == 205 * 3
 
 
 def test_scale_offset_and_range_are_honoured(runs: TrendRuns, tmp_path: Path) -> None:

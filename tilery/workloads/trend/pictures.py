@@ -23,7 +23,7 @@ NOTHING = (255, 255, 255)
 HATCH = (214, 217, 222)
 INK, SOFT, LINE = (27, 36, 48), (91, 103, 117), (206, 212, 219)
 MARGIN = 24
-LARGEST, SMALLEST = 1200, 600
+LARGEST, SMALLEST = 1600, 600
 """Pixels of the longer side of the map."""
 
 

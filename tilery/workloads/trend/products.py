@@ -58,13 +58,12 @@ def publish(publication: Publication[TrendOptions]) -> Published:
 
 
 def _small(publication: Publication[TrendOptions], key: str, size: int) -> tuple[Any, Any]:
-    """Slope and p at most as large as the picture: every n-th pixel, from the overviews of the COG."""
+    """Slope and p at most as large as the picture: an overview of the COG as it is, for any other size decodes blocks often."""
     work = publication.work
     with rasters.opened(work.store, Source(name=NAME, key=key, size=size, version=""), work.scratch, 0) as dataset:
-        share = max(dataset.width, dataset.height) / pictures.LARGEST
-        shape = (dataset.height, dataset.width)
-        if share > 1:
-            shape = (max(1, round(dataset.height / share)), max(1, round(dataset.width / share)))
+        known = [1, *dataset.overviews(1)]
+        share = next((one for one in known if max(dataset.shape) <= one * pictures.LARGEST), known[-1])
+        shape = [-(-side // share) for side in dataset.shape]
         slope, p = dataset.read([1, 5], out_shape=(2, *shape)).astype(np.float64)
     return slope, p
 
