@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tilery import keys
@@ -16,6 +16,7 @@ from tilery.run import Manifest
 from tilery.store.port import Store
 
 PUBLISHED = ("succeeded", "partial")
+RECENT_DAYS = 7
 READERS = 16
 """Runs that are read at once: each is a few small objects."""
 
@@ -48,16 +49,31 @@ def events(store: Store, tenant: str, date: str, run_id: str) -> list[dict[str, 
 def runs(store: Store, tenant: str) -> Iterator[dict[str, Any]]:
     """One line a run, newest first: run_id, workload, dataset, status, received, ended.
 
-    A day's events are read when the runs of later days have been taken: the last twenty of many cost what the last day's do.
+    A day's events are read when the runs of later days have been taken, and the whole book is listed only for what is older
+    than a week: the last twenty of many cost what the last day's do.
     """
+    now = datetime.now(UTC)
+    recent = [f"{now - timedelta(days):%Y-%m-%d}" for days in range(RECENT_DAYS)]
+    with ThreadPoolExecutor(READERS) as pool:
+        for date in recent:
+            yield from _of_day(store, tenant, date, _run_ids(store, f"ledger/{tenant}/{date}/").get(date, set()), pool)
+        older = _run_ids(store, f"ledger/{tenant}/")
+        for date in sorted(older.keys() - set(recent), reverse=True):
+            yield from _of_day(store, tenant, date, older[date], pool)
+
+
+def _run_ids(store: Store, prefix: str) -> dict[str, set[str]]:
+    """Day -> the runs received then, of all that is listed below a prefix."""
     by_day: dict[str, set[str]] = {}
-    for entry in store.list(f"ledger/{tenant}/"):
+    for entry in store.list(prefix):
         _, _, date, run_id, _ = entry.key.split("/")
         by_day.setdefault(date, set()).add(run_id)
-    with ThreadPoolExecutor(READERS) as pool:
-        for date in sorted(by_day, reverse=True):
-            lines = pool.map(lambda run_id, date=date: _summary(events(store, tenant, date, run_id)), sorted(by_day[date]))
-            yield from sorted(lines, key=lambda run: str(run["received"]), reverse=True)
+    return by_day
+
+
+def _of_day(store: Store, tenant: str, date: str, run_ids: set[str], pool: ThreadPoolExecutor) -> list[dict[str, Any]]:
+    lines = pool.map(lambda run_id: _summary(events(store, tenant, date, run_id)), sorted(run_ids))
+    return sorted(lines, key=lambda run: str(run["received"]), reverse=True)
 
 
 def _attempt(event: dict[str, Any]) -> int:

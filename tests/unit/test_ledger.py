@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tilery import explain, gates, ledger, manifest
 from tilery.outcomes import BadInput
 from tilery.run import Estimate, Manifest, Run, Trigger
 from tilery.store.directory import DirectoryStore
+from tilery.store.recording import RecordingStore
 
 TRIGGER = Trigger(bucket="drop", key="drop/acme/sums/a.txt", version="1")
 
@@ -41,6 +44,22 @@ def test_a_run_is_running_until_it_ends_and_again_after_a_redrive(
     assert status(store) == "RUNNING"
     ledger.write(store, run, "succeeded")
     assert status(store) == "SUCCEEDED"
+
+
+def test_runs_come_newest_first_and_the_book_of_years_is_not_listed_for_the_last_one(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "root")
+    for days in (400, 8, 1, 0):
+        received = datetime.now(UTC) - timedelta(days)
+        run = Manifest(
+            run_id=f"{days:064d}", tenant="acme", workload="sums", dataset="a", trigger=TRIGGER, received=received.isoformat()
+        )
+        ledger.write(store, run, "received")
+    assert [int(run["run_id"]) for run in ledger.runs(store, "acme")] == [0, 1, 8, 400]
+    log = tmp_path / "operations"
+    next(ledger.runs(RecordingStore(store, str(log), ""), "acme"))
+    listed = [one["key"] for one in map(json.loads, log.read_text().splitlines()) if one["operation"] == "list"]
+    assert listed[0] == f"ledger/acme/{datetime.now(UTC):%Y-%m-%d}/"
+    assert "ledger/acme/" not in listed
 
 
 def test_an_event_is_written_once(tmp_path: Path) -> None:
