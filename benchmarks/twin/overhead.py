@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,6 +72,9 @@ class Echo:
 
     def __init__(self, items: int) -> None:
         self.lines = "".join(json.dumps({"n": number}) + "\n" for number in range(items)).encode()
+
+    def room(self, resource: str, arguments: Json) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def call(self, resource: str, arguments: Json, task: TaskContext) -> Json:
         return {"Payload": arguments["Payload"], "StatusCode": 200}

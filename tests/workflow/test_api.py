@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,9 @@ class Functions:
     def __init__(self) -> None:
         self.tokens: list[str] = []
         self.broken = True
+
+    def room(self, resource: str, arguments: Any) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def call(self, resource: str, arguments: Any, task: TaskContext) -> Any:
         payload = arguments["Payload"]
