@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import chain, islice
+from typing import cast
 
 import av
 from av.container import InputContainer
@@ -19,6 +20,7 @@ from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workloads.cctv.boxes import check_boxes
 from tilery.workloads.cctv.clips import Clip
+from tilery.workloads.cctv.clock import goes_back
 from tilery.workloads.cctv.decode import TELLS, set_up, shown, whole_from
 from tilery.workloads.cctv.limits import MOST_FRAMES, check_size
 from tilery.workloads.cctv.opening import container_of, opened, pictures_of, video_stream
@@ -78,7 +80,10 @@ def probe(store: Store, source: Source, place: int, most_pixels: float) -> Probe
         check_size(source.name, stream.codec_context.width, stream.codec_context.height, most_pixels)
         picture, pts, counted = _first(found, stream, source.name)
         check_size(source.name, picture.width, picture.height, most_pixels)
-        return _probed(found, stream, source, place, container, picture, pts, counted, file)
+        again = 0
+        if container == "mpegts" and not counted and goes_back(Ranges(store, source), source.size, stream.id):
+            again = _counted(store, source, container, stream.index)
+        return _probed(found, stream, source, place, container, picture, pts, counted, file, again)
 
 
 def _probed(
@@ -91,7 +96,9 @@ def _probed(
     pts: int,
     counted: bool,
     file: Ranges,
+    again: int,
 ) -> Probed:
+    """`again`: how many frames a file has whose clock goes back; 0 for others."""
     warnings: list[str] = []
     base = stream.time_base or Fraction(1, 1_000_000)
     rate = _rate(stream)
@@ -108,6 +115,9 @@ def _probed(
     if container == "matroska" and (share < 1 or not duration_us):
         there = _last_cluster_us(file, source.size, pts, base) or _walked_us(found, stream, pts, source)
         duration_us = min(there, duration_us or there)
+    if again:
+        duration_us, counted = again * rate.denominator * 1_000_000 // rate.numerator, True
+        warnings.append(f"the clock of {source.name} goes back within it, as where recordings were joined: give each as a file")
     if not duration_us:
         duration_us = _walked_us(found, stream, pts, source)
     turned = picture.rotation % 360
@@ -231,6 +241,16 @@ def _last_cluster_us(file: Ranges, size: int, pts: int, base: Fraction) -> int:
             return max(0, int((stamp - pts) * base * 1_000_000))
         at = tail.rfind(_CLUSTER, 0, at)
     return 0
+
+
+def _counted(store: Store, source: Source, container: str, stream: int) -> int:
+    """How many frames there are, all read. `BadInput` for a large file."""
+    if source.size > WALKED:
+        raise BadInput(
+            f"the clock of {source.name} goes back within it, as where recordings were joined: cut it there, and drop each part"
+        )
+    with opened(Ranges(store, source), container) as found:
+        return sum(1 for packet in demuxed(found, cast(VideoStream, found.streams[stream])) if packet.size)
 
 
 def _walked_us(found: InputContainer, stream: VideoStream, pts: int, source: Source) -> int:
