@@ -4,12 +4,14 @@
     GET  /static/RUN/... the products of that run
 
 Answers are JSON with `error`, one sentence, where something is wrong: 400 a bad request, 404 nothing there, 413 too large,
-403 a request from elsewhere, 504 a run that takes longer than the front waits (it goes on; `run_id` finds it later).
+403 a request from elsewhere, 500 what went wrong here, 504 a run that takes longer than the front waits (it goes on; `run_id`
+finds it later).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import mimetypes
 import threading
 import time
@@ -30,6 +32,8 @@ from tilery import keys, registry
 from tilery.options import from_text, parse
 from tilery.outcomes import BadInput
 from tilery.store.port import NotFound, Store
+
+log = logging.getLogger("cli.front")
 
 WORKLOAD = "images"
 MAX_BODY = 64 << 20
@@ -244,6 +248,13 @@ def _handler(store: Store, tenant: str) -> type[BaseHTTPRequestHandler]:
             except Refused as refusal:
                 status, kind = refusal.status, "application/json"
                 facts = json.dumps({"error": str(refusal), **refusal.facts}).encode()
+                self.close_connection = True
+            except (ConnectionError, TimeoutError):
+                raise  # whoever asked has gone
+            except Exception as error:  # the last net of a server; a full disk, for one
+                log.exception("%s %s failed", self.command, self.path)
+                status, kind = HTTPStatus.INTERNAL_SERVER_ERROR, "application/json"
+                facts = json.dumps({"error": f"the front could not do this: {type(error).__name__}: {error}"}).encode()
                 self.close_connection = True
             self._send(status, facts, kind)
 

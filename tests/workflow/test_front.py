@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import io
 import json
@@ -107,3 +108,14 @@ def test_every_wrong_request_gets_a_reason_and_never_a_bare_500(tmp_path: Path) 
         assert client.ask("GET", "/static/0000/run.json")[0] == 404
 
     with_front(tmp_path / "root", act)
+
+
+def test_what_goes_wrong_in_the_front_itself_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(store: DirectoryStore, key: str, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DirectoryStore, "put", full)
+    with Front(DirectoryStore(tmp_path / "root"), "local") as front:
+        status, answer = Client(front.url).process({}, {"a.png": picture()})
+    assert status == 500
+    assert answer["error"] == "the front could not do this: OSError: [Errno 28] No space left on device"
