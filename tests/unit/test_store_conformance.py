@@ -1,6 +1,7 @@
 """The same promises on a directory and on a real S3 server."""
 
 import base64
+import errno
 import hashlib
 import os
 import shutil
@@ -477,6 +478,17 @@ def test_a_checksum_that_s3_keeps_is_the_digest(server: Server, at: str) -> None
     if found.get("ChecksumType") != "FULL_OBJECT":
         pytest.skip("this moto does not report the type of a checksum")
     assert server.store().digest(at + "a").algorithm == "crc64nvme"
+
+
+def test_a_folder_without_hard_links_holds_what_is_created_once_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", link)
+    store = DirectoryStore(tmp_path)
+    assert [store.create("work/a", data) for data in (b"first", b"second")] == [True, False]
+    assert store.get("work/a") == b"first"
+    assert not list((tmp_path / ".staging").iterdir())
 
 
 def test_no_large_object_is_read_to_be_named() -> None:

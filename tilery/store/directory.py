@@ -26,6 +26,7 @@ ABANDONED_S = 24 * 3600
 """A staged file untouched for so long belonged to a process that was killed."""
 
 NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP}
 NO_KERNEL_COPY = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
@@ -58,7 +59,7 @@ class DirectoryStore:
 
     def create(self, key: str, data: bytes) -> bool:
         try:
-            with self._staged(key, publish=os.link) as target:
+            with self._staged(key, publish=_link) as target:
                 _append(target, data)
         except FileExistsError:
             return False
@@ -169,6 +170,18 @@ class DirectoryStore:
             with suppress(FileNotFoundError):
                 if file.stat().st_mtime < time.time() - ABANDONED_S:
                     file.unlink()
+
+
+def _link(staged: Path, path: Path) -> None:
+    """Let `path` be the staged file, if there is nothing; where the file system knows no hard links (a USB stick's), an empty
+    file holds the place until the rename."""
+    try:
+        os.link(staged, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(staged, path)
 
 
 def _version(status: os.stat_result) -> str:
