@@ -25,7 +25,10 @@ def explain(open_store: OpenStore, sfn: Any, arn: str) -> dict[str, Any] | None:
     if status not in ENDED_BADLY or not tenant:
         return None
     store = open_store(tenant)
-    given = manifest.read(store, tenant, run_id)
+    try:
+        given = manifest.read(store, tenant, run_id)
+    except BadInput:
+        return None  # somebody started the machine by hand, or the run's files have expired
     error, sentence = read_cause(str(execution.get("error", "")), str(execution.get("cause", "")))
     if status == "FAILED" and error not in ("BadInput", "Incomplete"):
         error, sentence = _from_workers(store, tenant, run_id) or (error, sentence)

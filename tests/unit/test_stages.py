@@ -175,6 +175,8 @@ def test_what_a_person_stopped_was_stopped_and_what_failed_says_which_tile(
     failure = explain.explain(lambda tenant: store, StepFunctions(), "arn")
     assert failure is not None
     assert said in failure["sentence"]
+    run_id = "started by hand"
+    assert explain.explain(lambda tenant: store, StepFunctions(), "arn") is None
 
 
 def test_holes_change_the_fingerprint_of_later_stages_so_a_whole_run_never_reuses_them(store: Store) -> None:
