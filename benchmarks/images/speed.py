@@ -18,6 +18,8 @@ from benchmarks.measure import Cost, cost_of, machine, middle
 
 OPERATIONS = [["resize", "200x300"], ["split", True], ["blur", "gaussian"]]
 CONTENDERS = ("tilery", "tilery engine alone", "plain pyvips", "plain Pillow")
+RUN = "tilery run"
+"""The command with all that it does besides: the twin, the index, the contact sheet, the report, a copy of every piece."""
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
             pictures = Path(folder) / str(side)
             _photos(pictures, side, given.pictures)
             print(f"\n{given.pictures} pictures of {side}x{side}: pictures per CPU-second, wall s, peak MiB of a process")
-            for contender in CONTENDERS:
+            for contender in (*CONTENDERS, RUN):
                 cost = middle([_run(contender, pictures, OPERATIONS) for _ in range(given.repeat)])
                 print(f"  {contender:20} {given.pictures / cost.cpu_s:8.0f} {cost.wall_s:8.1f} {cost.peak_mib:8.0f}")
         large = Path(folder) / "large"
@@ -44,9 +46,11 @@ def main() -> None:
 
 def _run(contender: str, folder: Path, operations: list[object]) -> Cost:
     with tempfile.TemporaryDirectory() as out:
-        cost = cost_of(
-            [sys.executable, "-m", "benchmarks.images.contenders", contender, str(folder), out, json.dumps(operations)]
-        )
+        asked = json.dumps(operations)
+        command = ["benchmarks.images.contenders", contender, str(folder), out, asked]
+        if contender == RUN:
+            command = ["cli.main", "run", "images", str(folder), "--out", out, "--set", f"operations={asked}"]
+        cost = cost_of([sys.executable, "-m", *command])
         made = sum(path.is_file() and "__" in path.name for path in Path(out).rglob("*"))
         made += sum(len(row["pieces"]) for rows in Path(out).rglob("rows/*.json") for row in json.loads(rows.read_bytes()))
     if cost.code or made < 4 * len(list(folder.iterdir())):
