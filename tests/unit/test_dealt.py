@@ -42,7 +42,7 @@ def test_a_tile_gets_the_points_and_the_lowest_heights_around_it(
         around = core.grow(halo)
         cell = around.cell_of(x[members].astype(np.int64), y[members].astype(np.int64), 1000)
         expected = grid.lowest(cell, z[members], around.width * around.height).reshape(around.shape)
-        assert (points.lowest(tile, halo) == expected).all()
+        assert (points.lowest(around) == expected).all()
     assert (owned == 1).all()
 
 
@@ -50,9 +50,10 @@ def test_heights_that_were_let_go_are_made_again(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(dealt, "KEPT_BYTES", 1)
     x, y = (np.arange(0, 60_000, 500, dtype=np.int32) for _ in range(2))
     points = dealt.Dealt(grid.TileGrid(1000, 10), x, y, x)
-    first = points.lowest((0, 0), 5)
-    assert (points.lowest((3, 3), 5) != first).any()
-    assert (points.lowest((0, 0), 5) == first).all()
+    near, far = grid.Window(-5, -5, 20, 20), grid.Window(25, 25, 20, 20)
+    first = points.lowest(near)
+    assert (points.lowest(far) != first).any()
+    assert (points.lowest(near) == first).all()
 
 
 @pytest.mark.usefixtures("kernels")
@@ -62,16 +63,32 @@ def test_ground_told_from_lowest_heights_is_that_told_from_all_points() -> None:
     z = (x // 20 + random.choice([0, 0, 0, 4000], len(x)) + random.integers(0, 300, len(x))).astype(np.int32)
     tiles, halo = grid.TileGrid(1000, 20), ground.halo_cells(SMALL)
     points = dealt.Dealt(tiles, x.astype(np.int32), y.astype(np.int32), z)
+    block = {}
+    for several in points.blocks(1600):
+        around = points.around(several)
+        lowest = ground.Lowest(points.lowest(around.grow(halo)), around.grow(halo))
+        block |= dict.fromkeys(several, ground.terrain_below(lowest, around, SMALL))
     for tile in points.tiles:
         core = tiles.window(tile)
         mine = points.members(tile, 0)
-        lowest = ground.Lowest(points.lowest(tile, halo), core.grow(halo))
-        told = ground.ground_of(x[mine], y[mine], z[mine], core, SMALL, lowest)
+        told = ground.ground_of(x[mine], y[mine], z[mine], core, SMALL, block[tile])
         whole = ground.ground_of(x, y, z, core, SMALL)
         assert (told.labels == whole.labels[mine]).all()
         assert set(np.unique(told.labels)) == {1, 2}
         assert told.window == whole.window
         assert (told.terrain == whole.terrain).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1), st.integers(0, 3_000))
+def test_blocks_hold_each_tile_once_and_so_many_cells_at_most(places: list[tuple[int, int]], cells: int) -> None:
+    x, y = (np.array(axis, np.int32) * 10_000 for axis in zip(*places, strict=True))
+    points = dealt.Dealt(grid.TileGrid(1000, 10), x, y, x)
+    blocks = points.blocks(cells)
+    assert sorted(tile for block in blocks for tile in block) == points.tiles
+    for block in blocks:
+        window = points.around(block)
+        assert window.width * window.height <= max(cells, 100)
 
 
 def test_few_points_over_a_large_area_are_worth_compiled_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_from_id, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
-from tilery.workloads.pointcloud.ground import GROUND, Lowest, ground_of
+from tilery.workloads.pointcloud.ground import GROUND, Terrain, ground_of
 from tilery.workloads.pointcloud.heap import give_back_freed_pages
 from tilery.workloads.pointcloud.learned import shipped
 from tilery.workloads.pointcloud.objects import REACH, Found, classify_objects
@@ -89,19 +89,17 @@ def classify(
     device: str,
     *,
     told: bool,
-    lowest_points: Lowest | None = None,
+    terrain: Terrain | None = None,
 ) -> Labelled:
     """The class of every point that the tile owns. The device does not change a label.
 
-    `told`: whether pulses of the drop have several returns. `lowest_points` of the tile and `frame.halo` cells around it, where
-    they are known: then only points within `REACH` cells of the tile are needed.
+    `told`: whether pulses of the drop have several returns. `terrain` of the tile and `REACH` cells around it, where it is
+    known: then only the points there are needed, not those of `frame.halo` cells around.
     """
     xp = array_module(device)
     x, y, z, returns = (xp.asarray(column) for column in (points.x, points.y, points.z, points.returns))
     core = frame.grid.window(tile)
-    if lowest_points is not None:
-        lowest_points = replace(lowest_points, heights=xp.asarray(lowest_points.heights))
-    ground = ground_of(x, y, z, core.grow(REACH), options.ground, lowest_points)
+    ground = ground_of(x, y, z, core.grow(REACH), options.ground, terrain)
     source = xp.asarray(points.source) if options.evidence else None
     forest = shipped() if options.learned else None
     found = classify_objects(x, y, z, returns, ground, core, frame.grid.cell_mm, options.objects, told, source, forest)

@@ -6,6 +6,7 @@ points of those few cells, and of the rest of its halo lowest heights only, whic
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -37,14 +38,36 @@ class Dealt:
         near = [self._picked(self._edge(other, halo), around) for other in self._beside(tile, halo)]
         return np.concatenate([self._owned[tile], *near])
 
-    def lowest(self, tile: TileIndex, halo: int) -> NDArray[np.int32]:
-        """The lowest height (int32 mm, `VOID` where no point is) of each cell of a tile and of `halo` cells around it."""
-        window = self._grid.window(tile).grow(halo)
+    def blocks(self, cells: int) -> list[list[TileIndex]]:
+        """Tiles in blocks of neighbours, each of so many cells at most or of one tile: what is around it is looked at once."""
+        (west, south), (east, north) = ([bound(axis) for axis in zip(*self.tiles, strict=True)] for bound in (min, max))
+        most = max(1, cells // self._grid.side**2)
+        across = min(east - west + 1, max(math.isqrt(most), most // (north - south + 1)))
+        up = max(1, most // across)
+        found: dict[TileIndex, list[TileIndex]] = {}
+        for tile in self.tiles:
+            found.setdefault(((tile[0] - west) // across, (tile[1] - south) // up), []).append(tile)
+        return list(found.values())
+
+    def around(self, tiles: list[TileIndex]) -> Window:
+        """The window of a block of tiles."""
+        windows = [self._grid.window(tile) for tile in tiles]
+        x0, y0 = min(window.x0 for window in windows), min(window.y0 for window in windows)
+        side = self._grid.side
+        return Window(x0, y0, max(w.x0 for w in windows) + side - x0, max(w.y0 for w in windows) + side - y0)
+
+    def lowest(self, window: Window) -> NDArray[np.int32]:
+        """The lowest height (int32 mm, `VOID` where no point is) of each cell of a window."""
         heights = np.full(window.shape, VOID, np.int32)
-        for other in [tile, *self._beside(tile, halo)]:
-            there = self._grid.window(other)
-            part = there.overlap(window)
-            heights[part.inside(window)] = self._lowest_of(other)[part.inside(there)]
+        columns, rows = (
+            range((start - origin) // self._grid.side, (start - origin + size - 1) // self._grid.side + 1)
+            for start, size, origin in zip((window.x0, window.y0), window.shape[::-1], self._grid.origin, strict=True)
+        )
+        for tile in ((column, row) for column in columns for row in rows):
+            if tile in self._owned:
+                there = self._grid.window(tile)
+                part = there.overlap(window)
+                heights[part.inside(window)] = self._lowest_of(tile)[part.inside(there)]
         return heights
 
     def _beside(self, tile: TileIndex, halo: int) -> list[TileIndex]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -158,22 +159,21 @@ class Lowest:
     window: Window
 
 
-def ground_of(
-    x: Any, y: Any, z: Any, core: Window, options: GroundOptions, lowest_points: Lowest | None = None
-) -> GroundResult:
+def ground_of(x: Any, y: Any, z: Any, core: Window, options: GroundOptions, terrain: Terrain | None = None) -> GroundResult:
     """The ground among the points in `core`, and the terrain below them.
 
     x, y (int64 mm), z (int32 mm) hold every point of `core.grow(halo_cells(options))`; more do no harm, and order does not
-    matter. Where the lowest points of that window are known already, those of the core are enough: one at least. Arrays of
-    CuPy are worked on where they are.
+    matter. Where the `terrain` is known already (`terrain_below`), those of the core are enough. Arrays of CuPy are worked on
+    where they are.
     """
     xp = module_of(z)
     cells = Cells.of(options)
     window = core.grow(halo_cells(options))
     labels, height = xp.full(z.shape, HALO_ONLY, dtype=xp.uint8), xp.full(z.shape, VOID, dtype=xp.int32)
-    if lowest_points is not None:
-        (minimum,), window = cut((lowest_points.heights,), lowest_points.window, with_points(lowest_points).grow(EDGE_CELLS))
-        return _ground_below(x, y, z, core, window, minimum, options, labels, height)
+    if terrain is not None:
+        terrain = terrain.part(core.grow(2))
+        label_core(x, y, z, core, terrain, options, labels, height)
+        return GroundResult(labels, terrain.height, terrain.window, terrain.low, height, terrain.slope)
     here = survey(x, y, window, cells.cell_mm)
     if not here.inside:
         nowhere = Window(core.x0, core.y0, 0, 0)
@@ -185,8 +185,8 @@ def ground_of(
         labels[near], height[near] = found.labels, found.height
         return replace(found, labels=labels, height=height)
     window = window.overlap(here.bounds.grow(EDGE_CELLS))
-    minimum = minimum_surface(x, y, z, window, cells.cell_mm)
-    return _ground_below(x, y, z, core, window, minimum, options, labels, height)
+    lowest_points = Lowest(minimum_surface(x, y, z, window, cells.cell_mm), window)
+    return ground_of(x, y, z, core, options, _terrain(lowest_points, core, options))
 
 
 def with_points(lowest_points: Lowest) -> Window:
@@ -197,17 +197,19 @@ def with_points(lowest_points: Lowest) -> Window:
     return Window(lowest_points.window.x0 + x0, lowest_points.window.y0 + y0, x1 - x0 + 1, y1 - y0 + 1)
 
 
-def _ground_below(
-    x: Any, y: Any, z: Any, core: Window, window: Window, minimum: Any, options: GroundOptions, labels: Any, height: Any
-) -> GroundResult:
-    """What `ground_of` returns, from the minimum surface of a window; written into `labels` and `height`."""
-    if isinstance(minimum, np.ndarray):
-        compiled.prepare(compiled.CELL_POINTS * minimum.size)
-    cells = Cells.of(options)
-    (terrain, low), window = cut(ground_surface(minimum, window, core, options), window, core.grow(2))
-    slope = squares.mean(slope_mm(terrain, cells.cell_mm), 1)
-    label_core(x, y, z, core, Terrain(terrain, slope, low, window), options, labels, height)
-    return GroundResult(labels, terrain, window, low, height, slope)
+def terrain_below(lowest_points: Lowest, core: Window, options: GroundOptions) -> Terrain:
+    """The terrain of `core` and two cells around, as far as there are points; told by the lowest points (one at least) of
+    `core.grow(halo_cells(options))`."""
+    (heights,), window = cut((lowest_points.heights,), lowest_points.window, with_points(lowest_points).grow(EDGE_CELLS))
+    return _terrain(Lowest(heights, window), core, options)
+
+
+def _terrain(lowest_points: Lowest, core: Window, options: GroundOptions) -> Terrain:
+    heights, window = lowest_points.heights, lowest_points.window
+    if isinstance(heights, np.ndarray):
+        compiled.prepare(compiled.CELL_POINTS * heights.size)
+    (height, low), window = cut(ground_surface(heights, window, core, options), window, core.grow(2))
+    return Terrain(height, squares.mean(slope_mm(height, Cells.of(options).cell_mm), 1), low, window)
 
 
 def cut(rasters: Sequence[Any], window: Window, wanted: Window) -> tuple[list[Any], Window]:
@@ -260,6 +262,11 @@ class Terrain:
     slope: Any
     low: Any
     window: Window
+
+    def part(self, window: Window) -> Terrain:
+        """What of it lies in a window."""
+        (height, slope, low), there = cut((self.height, self.slope, self.low), self.window, window)
+        return Terrain(height, slope, low, there)
 
 
 def label_core(
@@ -335,44 +342,67 @@ def object_cells(surface: Any, apart: Any, window: Window, options: GroundOption
     that distance, and not less, terrain may rise.
     """
     xp, cells = module_of(surface), Cells.of(options)
-    opened = [surface, *morphology.openings(surface, range(1, cells.window + 1))]
-    own = squares.mean(slope_mm(opened[-1], cells.cell_mm), cells.slope_radius)
+    (widest,) = morphology.openings(surface, range(cells.window, cells.window + 1))
+    own = squares.mean(slope_mm(widest, cells.cell_mm), cells.slope_radius)
     own = (own.astype(xp.int64) * round(options.slope_share * 1000)) // 1000
     slope, crowd_slope = (
         xp.minimum(xp.maximum(least, own), STEEPEST).astype(xp.int32) for least in (cells.slope_mm, cells.crowd_slope_mm)
     )
     radii, most = [radius * cells.cell_mm for radius in range(1, cells.window + 1)], round(options.most_m * MM_PER_M)
-    objects = lowered(opened, [allowed_length(radius, options) for radius in radii], slope, apart)
-    doubted = lowered(opened, [min(radius, most) for radius in radii], crowd_slope, apart)
-    if cells.pair_radii:
-        doubted |= exceeds(widest_drop(surface, window, cells), crowd_slope, most, apart)
-    sticking = surface - opened[min(STICKING_RADIUS, cells.window)] > round(options.grow_height_m * MM_PER_M)
-    return objects, doubted, sticking
-
-
-def lowered(opened: Sequence[Any], lengths: Sequence[int], slope: Any, apart: Any) -> Any:
-    """Cells (bool) that are lowered from one surface to the next by more than a slope does over a length (mm): one for each
-    step, the last of them the longest."""
-    xp = module_of(slope)
-    found, most = xp.zeros(slope.shape, dtype=bool), xp.zeros(slope.shape, dtype=xp.int32)
-    for before, after, length in zip(opened[:-1], opened[1:], lengths, strict=True):
+    objects = _Lowered.none(slope, apart, [allowed_length(radius, options) for radius in radii])
+    doubted = _Lowered.none(crowd_slope, apart, [min(radius, most) for radius in radii])
+    before, sticks = surface, surface
+    for number, after in enumerate(chain(morphology.openings(surface, range(1, cells.window)), [widest])):
         drop = before - after
-        if length == lengths[-1]:
-            xp.maximum(most, drop, out=most)
+        objects.add(number, drop)
+        doubted.add(number, drop)
+        before, sticks = after, after if number < STICKING_RADIUS else sticks
+    if cells.pair_radii:
+        mark_exceeding(doubted.found, widest_drop(surface, window, cells), crowd_slope, most, apart)
+    return objects.all(), doubted.all(), surface - sticks > round(options.grow_height_m * MM_PER_M)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lowered:
+    """Cells that are lowered from one surface to the next by more than terrain may be."""
+
+    found: Any
+    """Cells (bool) that were, by steps shorter than the longest."""
+    most: Any
+    """The most (int32 mm) that the longest steps lowered each."""
+    slope: Any
+    """Int32 mm per m."""
+    apart: Any
+    """Int32 mm."""
+    lengths: list[int]
+    """Of each step (mm), the last of them the longest."""
+
+    @classmethod
+    def none(cls, slope: Any, apart: Any, lengths: list[int]) -> _Lowered:
+        xp = module_of(slope)
+        return cls(xp.zeros(slope.shape, dtype=bool), xp.zeros(slope.shape, dtype=xp.int32), slope, apart, lengths)
+
+    def add(self, step: int, drop: Any) -> None:
+        """What one of the steps lowered cells by (int32 mm)."""
+        if self.lengths[step] == self.lengths[-1]:
+            module_of(drop).maximum(self.most, drop, out=self.most)
         else:
-            found |= exceeds(drop, slope, length, apart)
-    return found | exceeds(most, slope, lengths[-1], apart)
+            mark_exceeding(self.found, drop, self.slope, self.lengths[step], self.apart)
+
+    def all(self) -> Any:
+        """All such cells (bool)."""
+        mark_exceeding(self.found, self.most, self.slope, self.lengths[-1], self.apart)
+        return self.found
 
 
-def exceeds(drop: Any, slope: Any, length: int, apart: Any) -> Any:
-    """Where (bool) heights are lowered (int32 mm) by more than a slope (int32, mm per m) does over this length or the distance
-    between points (int32 mm), whichever is more."""
-    xp, kernels = module_of(drop), kernels_for(drop, slope, apart)
+def mark_exceeding(found: Any, drop: Any, slope: Any, length: int, apart: Any) -> None:
+    """Add to the cells (bool) `found` those whose height is lowered (int32 mm) by more than a slope (int32, mm per m) does over
+    this length or the distance between points (int32 mm), whichever is more."""
+    xp, kernels = module_of(drop), kernels_for(drop, slope, apart, found)
     if kernels is not None:
-        found = np.empty(drop.shape, dtype=np.bool_)
         kernels.exceeds(drop, slope, length, apart, found)
-        return found
-    return drop > slope.astype(xp.int64) * xp.maximum(apart, xp.int32(length)) // MM_PER_M
+    else:
+        found |= drop > slope.astype(xp.int64) * xp.maximum(apart, xp.int32(length)) // MM_PER_M
 
 
 def widest_drop(surface: Any, window: Window, cells: Cells) -> Any:

@@ -48,9 +48,9 @@ def opened(
     """The opening of `surface` by a disk, of which `height_of` says how far its columns reach up and down.
 
     `padded` and `eroded` (overwritten but for its edge) have `edge` rows and columns more on every side, of infinity and minus
-    infinity, and heights above `base`; `padded` has infinity for void; `line` and `best` have room for a row of it. Each row of
-    cells is made lower (higher) by those above and below it, step by step, and each such line serves the disk's columns of that
-    height, moved sideways.
+    infinity, and heights above `base`; `padded` has infinity for void; `line` has room for a row of it, `best` for one of
+    `surface`. Each row of cells is made lower (higher) by those above and below it, step by step, and each such line serves the
+    disk's columns of that height, moved sideways.
     """
     rows, columns = surface.shape
     radius = len(height_of) - 1
@@ -302,12 +302,12 @@ def total(values: Any, radius: int, column_sums: Any, sums: Any) -> None:
 
 @kernel(NOTHING, GRID, GRID, LONG, GRID, MASK)
 def exceeds(drop: Any, slope: Any, length: int, apart: Any, found: Any) -> None:
-    """As ground.py says."""
+    """Adds to the cells `found` as ground.py says."""
     rows, columns = drop.shape
     for row in range(rows):
         for column in range(columns):
             over = max(np.int64(apart[row, column]), length)
-            found[row, column] = drop[row, column] > slope[row, column] * over // 1000
+            found[row, column] |= drop[row, column] > slope[row, column] * over // 1000
 
 
 @called

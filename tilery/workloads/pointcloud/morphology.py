@@ -18,8 +18,6 @@ from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import VOID
 
 LOWEST = -int(VOID) - 1
-APART = 64
-"""Numbers between two rows, from which compiled steps see that these do not overlap; they take twice as long if they do not."""
 FLOAT_RANGE = 1 << 24
 """Whole numbers up to this are exact in float32, which every processor compares several at once."""
 
@@ -40,6 +38,8 @@ def openings(surface: Any, radii: range) -> Iterator[Any]:
     opened cell depends on cells within twice the radius.
     """
     xp = module_of(surface)
+    if not radii:
+        return
     void = surface == VOID
     kernels = kernels_for(surface)
     if kernels is not None and surface.size and not void.all():
@@ -82,8 +82,7 @@ def _compiled_openings(
         np.where(void, np.float32(np.inf), (surface - np.int32(base)).astype(np.float32)), edge, constant_values=np.inf
     )
     eroded = np.full(padded.shape, -np.inf, dtype=np.float32)
-    room, width = np.empty(2 * padded.shape[1] + APART, np.float32), padded.shape[1]
-    rows = room[:width], room[-width:]
+    rows = np.empty(padded.shape[1], np.float32), np.empty(surface.shape[1], np.float32)
     for radius in radii:
         opened = np.empty(surface.shape, dtype=np.int32)
         # A disk is the same seen from the side: its columns are as high as its rows are wide.

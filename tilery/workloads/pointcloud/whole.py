@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tilery.outcomes import BadInput
 from tilery.workload import Done, Item, Work
 from tilery.workloads.pointcloud import deciding, drawing, fragments, layers, merging, ortho, regions, sheets
+from tilery.workloads.pointcloud.array_module import array_module
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.columns import iter_columns
 from tilery.workloads.pointcloud.dealt import Dealt, Members
@@ -20,7 +21,7 @@ from tilery.workloads.pointcloud.fragments import COLUMNS, Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
-from tilery.workloads.pointcloud.ground import Lowest
+from tilery.workloads.pointcloud.ground import Lowest, Terrain, terrain_below
 from tilery.workloads.pointcloud.heap import give_back_freed_pages
 from tilery.workloads.pointcloud.las_header import read_las
 from tilery.workloads.pointcloud.lists import SUMMARY, TOLD_IN, WRITTEN
@@ -29,6 +30,8 @@ from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.regions import Refused, Region
 from tilery.workloads.pointcloud.tiling import has_colour, points_of, shard_of
 
+TERRAIN_CELLS = 4_000_000
+"""Cells whose terrain is told at once: a hundred bytes each on the way."""
 SHARE_READ, SHARE_WRITTEN = 0.2, 0.9
 """About how much of the work is done once all points are read, and once all have their class."""
 
@@ -72,37 +75,45 @@ def classify_all(work: Work[PointCloudOptions], items: list[Item]) -> Known:
     told = fragments.of_several(drop.points.returns) * TOLD_IN >= len(drop.points)
     labels = np.zeros(len(drop.points), np.uint8)
     counts: list[dict[str, Any]] = []
-    tiles: list[dict[str, Any]] = []
+    tiles: dict[TileIndex, dict[str, Any]] = {}
     unsure: list[tuple[str, Members, NDArray[np.int32], NDArray[np.uint8]]] = []
     found: list[Region] = []
     refused: list[Refused] = []
 
     dealt = Dealt(frame.grid, drop.x, drop.y, drop.points.z)
 
-    def label(near: TileIndex) -> None:
+    def terrain_of(block: list[TileIndex]) -> Terrain:
+        """The terrain that the tiles of a block look at, told once: what lies around it takes as long as one of them."""
+        core, side = dealt.around(block).grow(REACH), frame.grid.side
+        lowest_points = dealt.lowest(core.grow(frame.halo - REACH))
+        core = replace(core, x0=core.x0 + drop.corner[0] * side, y0=core.y0 + drop.corner[1] * side)
+        heights = array_module(work.device).asarray(lowest_points)
+        return terrain_below(Lowest(heights, core.grow(frame.halo - REACH)), core, work.options.ground)
+
+    def label(near: TileIndex, terrain: Terrain) -> None:
         """Of what a tile makes, only what is kept here is still there when the next one begins."""
         members, tile = dealt.members(near, REACH), (near[0] + drop.corner[0], near[1] + drop.corner[1])
-        heights = dealt.lowest(near, frame.halo)
-        lowest_points = Lowest(heights, frame.grid.window(tile).grow(frame.halo))
         part = drop.take(members, frame)
-        mine = classify(part, tile, frame, work.options, work.device, told=told, lowest_points=lowest_points)
+        mine = classify(part, tile, frame, work.options, work.device, told=told, terrain=terrain)
         owned = mine.labels != 0
         labels[members[owned]] = mine.labels[owned]
         counts.append(mine.statistics(part))
-        tiles.append(layers.write(work, tile, frame, part, mine.labels, Undecided(mine.otherwise, mine.numbers)))
+        tiles[near] = layers.write(work, tile, frame, part, mine.labels, Undecided(mine.otherwise, mine.numbers))
         waiting = np.flatnonzero(mine.numbers)
         unsure.append((tile_id(tile), members[waiting], mine.numbers[waiting], mine.otherwise[waiting]))
         found.extend(mine.open)
         refused.append(mine.refused)
 
-    for near in dealt.tiles:
-        label(near)
-        work.progress(SHARE_READ + (SHARE_WRITTEN - SHARE_READ) * int(np.count_nonzero(labels)) / len(labels))
+    for block in dealt.blocks(TERRAIN_CELLS):
+        terrain = terrain_of(block)
+        for near in block:
+            label(near, terrain)
+            work.progress(SHARE_READ + (SHARE_WRITTEN - SHARE_READ) * int(np.count_nonzero(labels)) / len(labels))
     all_tiles = regions.merged(counts, found, work.options.objects, frame.grid, last=True)
     decided = regions.joined([*refused, all_tiles.refused])
     for name, place, number, otherwise in unsure:
         labels[place] = deciding.final(labels[place], otherwise, number, decided.get(name, []))
-    return Known(labels, drop.contexts, all_tiles.statistics, tiles, decided)
+    return Known(labels, drop.contexts, all_tiles.statistics, [tiles[near] for near in dealt.tiles], decided)
 
 
 def _sheets(
