@@ -294,3 +294,22 @@ def test_a_clock_that_turns_over_goes_on(tmp_path: Path) -> None:
     drop = Drop(tmp_path / "again").add(path)
     assert goes_back(Ranges(drop.store, drop.sources[0]), path.stat().st_size, 256) is False
     assert first_time(b"G" * 5000, 256) is None
+
+
+@pytest.mark.parametrize("container", [{"live": "1"}, {}])
+def test_how_long_a_matroska_file_is_does_not_depend_on_how_it_was_written(tmp_path: Path, container: dict[str, str]) -> None:
+    """A recorder does not know the duration when it begins; clusters may begin with a checksum; time may begin late."""
+    how = {"preset": "ultrafast", "crf": "8"}
+    path = make(
+        tmp_path / "a.mkv",
+        frames=90,
+        gop=15,
+        size=(320, 240),
+        options=how,
+        container=container,
+        times=lambda number: 150 + number,
+    )
+    found = probed(path)
+    assert found.clip.duration_us == pytest.approx(3_000_000, abs=600_000), "to the beginning of the last cluster at least"
+    assert found.clip.frames == pytest.approx(90, abs=18)
+    assert len(Drop(tmp_path / "again").add(path).decode(found.clip)) == 90

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import chain, islice
@@ -48,6 +48,8 @@ FASTEST_HZ = 1000
 _SEGMENT = b"\x18\x53\x80\x67"
 """The element that holds all of a Matroska file (RFC 9559)."""
 _CLUSTER = b"\x1f\x43\xb6\x75"
+_CHECKSUM = b"\xbf\x84"
+"""The head of a CRC-32 of four bytes, which may come first in a cluster."""
 _TIMESTAMP = 0xE7
 OLDEST = datetime(1990, 1, 1, tzinfo=UTC)
 """Cameras without a clock write 1904 or 1970."""
@@ -80,10 +82,9 @@ def probe(store: Store, source: Source, place: int, most_pixels: float) -> Probe
         check_size(source.name, stream.codec_context.width, stream.codec_context.height, most_pixels)
         picture, pts, counted = _first(found, stream, source.name)
         check_size(source.name, picture.width, picture.height, most_pixels)
-        again = 0
-        if container == "mpegts" and not counted and goes_back(Ranges(store, source), source.size, stream.id):
-            again = _counted(store, source, container, stream.index)
-        return _probed(found, stream, source, place, container, picture, pts, counted, file, again)
+        beside = Ranges(store, source, most=WINDOW)  # FFmpeg goes on where it left the file
+        result = _probed(found, stream, source, place, container, picture, pts, counted, beside, store)
+        return replace(result, fetched=file.fetched + beside.fetched)
 
 
 def _probed(
@@ -96,9 +97,8 @@ def _probed(
     pts: int,
     counted: bool,
     file: Ranges,
-    again: int,
+    store: Store,
 ) -> Probed:
-    """`again`: how many frames a file has whose clock goes back; 0 for others."""
     warnings: list[str] = []
     base = stream.time_base or Fraction(1, 1_000_000)
     rate = _rate(stream)
@@ -113,13 +113,14 @@ def _probed(
         warnings.append(f"{source.name} is cut short: {share:.0%} of its bytes are there; what they hold is used")
         counted = counted or container == "avi"  # its index is gone, or points at other places
     if container == "matroska" and (share < 1 or not duration_us):
-        there = _last_cluster_us(file, source.size, pts, base) or _walked_us(found, stream, pts, source)
+        there = _last_cluster_us(file, source.size, pts, base) or _last_us(store, source, container, stream, pts)
         duration_us = min(there, duration_us or there)
-    if again:
-        duration_us, counted = again * rate.denominator * 1_000_000 // rate.numerator, True
+    if container == "mpegts" and not counted and goes_back(file, source.size, stream.id):
+        frames = _counted(store, source, container, stream.index)
+        duration_us, counted = frames * rate.denominator * 1_000_000 // rate.numerator, True
         warnings.append(f"the clock of {source.name} goes back within it, as where recordings were joined: give each as a file")
     if not duration_us:
-        duration_us = _walked_us(found, stream, pts, source)
+        duration_us = _last_us(store, source, container, stream, pts)
     turned = picture.rotation % 360
     if turned % 90:
         warnings.append(f"{source.name} is turned by {turned} degrees, which is left as it is")
@@ -162,7 +163,7 @@ def _probed(
         warnings=warnings,
     )
     keys_us = [int((key - pts) * base * 1_000_000) for key in keys] if keys else None
-    return Probed(clip, keys_us, seeks, created, file.fetched)
+    return Probed(clip, keys_us, seeks, created)
 
 
 def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[VideoFrame, int, bool]:
@@ -236,6 +237,7 @@ def _last_cluster_us(file: Ranges, size: int, pts: int, base: Fraction) -> int:
     at = tail.rfind(_CLUSTER)
     while at >= 0:
         inner = at + 4 + 9 - tail[at + 4].bit_length() if at + 4 < len(tail) else len(tail)
+        inner += len(_CHECKSUM) + 4 if tail[inner : inner + len(_CHECKSUM)] == _CHECKSUM else 0
         if inner + 2 < len(tail) and tail[inner] == _TIMESTAMP and 0x81 <= tail[inner + 1] <= 0x88:
             stamp = int.from_bytes(tail[inner + 2 : inner + 2 + (tail[inner + 1] & 15)], "big")
             return max(0, int((stamp - pts) * base * 1_000_000))
@@ -249,16 +251,22 @@ def _counted(store: Store, source: Source, container: str, stream: int) -> int:
         raise BadInput(
             f"the clock of {source.name} goes back within it, as where recordings were joined: cut it there, and drop each part"
         )
-    with opened(Ranges(store, source), container) as found:
-        return sum(1 for packet in demuxed(found, cast(VideoStream, found.streams[stream])) if packet.size)
+    return sum(1 for packet in _all(store, source, container, stream) if packet.size)
 
 
-def _walked_us(found: InputContainer, stream: VideoStream, pts: int, source: Source) -> int:
+def _last_us(store: Store, source: Source, container: str, stream: VideoStream, pts: int) -> int:
     """The time of the last packet, all read. `BadInput` for a large file."""
     if source.size > WALKED:
         raise BadInput(f"{source.name} does not say how long it is; copy it into a new container (ffmpeg -c copy)")
-    last = max((packet.pts for packet in demuxed(found, stream) if packet.pts is not None), default=pts)
+    packets = _all(store, source, container, stream.index)
+    last = max((packet.pts for packet in packets if packet.pts is not None), default=pts)
     return int((last - pts) * (stream.time_base or 1) * 1_000_000)
+
+
+def _all(store: Store, source: Source, container: str, stream: int) -> Iterator[VideoPacket]:
+    """All packets of a stream, of a container that is opened for it: reading beside it would lead another one astray."""
+    with opened(Ranges(store, source), container) as found:
+        yield from demuxed(found, cast(VideoStream, found.streams[stream]))
 
 
 def _starts(found: InputContainer, stream: VideoStream, pts: int) -> bool:
@@ -290,7 +298,8 @@ def _duration_us(found: InputContainer, stream: VideoStream, pts: int) -> int:
         start = stream.start_time if stream.start_time is not None else pts
         return int((start + stream.duration - pts) * (stream.time_base or 1) * 1_000_000)
     if found.duration and found.duration > 0:
-        return int(found.duration)
+        before = pts * (stream.time_base or 0) * 1_000_000 if found.format.name.startswith("matroska") else 0
+        return max(0, int(found.duration - before))  # Matroska's ends where it says, however late it begins
     return 0
 
 
