@@ -20,7 +20,7 @@ def send(store: Store, manifest: Manifest, event: str, subject: str, facts: dict
         return False
     topic = os.environ.get("TILERY_TOPIC")
     if topic:
-        _publish(topic, subject, json.dumps({"subject": subject, **facts}, indent=2, ensure_ascii=False))
+        _publish(topic, subject, json.dumps({"subject": subject, **facts}, indent=2, ensure_ascii=False), event)
     return True
 
 
@@ -34,12 +34,16 @@ def subject_line(text: str) -> str:
     return line if len(line) < 100 else line[:96] + "..."
 
 
-def _publish(topic: str, subject: str, message: str) -> None:
-    """Best effort: a run that is published must not fail because nobody could be told; the ledger has the notice."""
+def _publish(topic: str, subject: str, message: str, event: str) -> None:
+    """Best effort: a run that is published must not fail because nobody could be told; the ledger has the notice.
+
+    The attribute `event` (succeeded, partial, failed) lets a subscription filter.
+    """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        boto3.client("sns").publish(TopicArn=topic, Subject=subject_line(subject), Message=message)
+        kind = {"event": {"DataType": "String", "StringValue": event.partition("-")[0]}}
+        boto3.client("sns").publish(TopicArn=topic, Subject=subject_line(subject), Message=message, MessageAttributes=kind)
     except (BotoCoreError, ClientError) as error:
         log.warning("the notice %r could not be sent: %s", subject, error)

@@ -13,10 +13,10 @@ from tilery.store.directory import DirectoryStore
 def test_a_failure_in_many_lines_is_told_once_with_a_subject_that_sns_takes(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[dict[str, str]] = []
+    sent: list[dict[str, Any]] = []
 
     class Topic:
-        def publish(self, **message: str) -> None:
+        def publish(self, **message: Any) -> None:
             sent.append(message)
 
     monkeypatch.setenv("TILERY_TOPIC", "arn:aws:sns:eu-west-1:123456789012:notices")
@@ -39,3 +39,4 @@ def test_a_failure_in_many_lines_is_told_once_with_a_subject_that_sns_takes(
     assert len(message["Subject"]) < 100
     assert message["Subject"].isprintable()
     assert cause.splitlines()[0] in message["Message"]
+    assert message["MessageAttributes"] == {"event": {"DataType": "String", "StringValue": "failed"}}
