@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from tilery.workloads.cctv.opening import TS_AGREE, TS_STEPS, TS_SYNC
 from tilery.workloads.cctv.ranges import Ranges
 
 LOOKS = 8
@@ -15,11 +16,6 @@ LOOKED_BYTES = 128 << 10
 """There, for a packet of the stream with a time: more than a frame takes at most bit rates."""
 BACK_S = 2
 """Pictures that are coded before those they follow go back by less."""
-SYNC = 0x47
-STEPS = (188, 192, 204)
-"""Bytes of a packet: plain, with a time before it (M2TS), with a checksum behind it."""
-AGREE = 5
-"""So many packets in a row begin with `SYNC`."""
 HZ = 90_000
 TURN = 1 << 33
 """The clock begins anew after this many ticks, 26.5 hours, which is no going back."""
@@ -38,9 +34,9 @@ def goes_back(file: Ranges, size: int, stream: int) -> bool:
 
 def first_time(data: bytes, stream: int) -> int | None:
     """The first time (ticks; of decoding where it is told) of a stream in some bytes of a transport stream."""
-    for step in STEPS:
+    for step in TS_STEPS:
         for first in range(step):
-            if set(data[first : first + AGREE * step : step]) == {SYNC} and first + AGREE * step <= len(data):
+            if set(data[first : first + TS_AGREE * step : step]) == {TS_SYNC} and first + TS_AGREE * step <= len(data):
                 return next(
                     (time for at in range(first, len(data) - step, step) if (time := _time(data[at : at + step], stream))), None
                 )
@@ -49,7 +45,7 @@ def first_time(data: bytes, stream: int) -> int | None:
 
 def _time(packet: bytes, stream: int) -> int | None:
     """Of a packet in which a picture of the stream begins."""
-    if packet[0] != SYNC or not packet[1] & 0x40 or (packet[1] & 0x1F) << 8 | packet[2] != stream:
+    if packet[0] != TS_SYNC or not packet[1] & 0x40 or (packet[1] & 0x1F) << 8 | packet[2] != stream:
         return None
     at = 5 + packet[4] if packet[3] & 0x20 else 4
     if packet[at : at + 3] != b"\0\0\1" or at + 19 > len(packet) or not packet[at + 7] & 0x80:

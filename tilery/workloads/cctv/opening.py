@@ -16,10 +16,15 @@ from tilery.workloads.cctv.ranges import Ranges
 LISTENED = 1 << 20
 """Bytes that FFmpeg may read to find out what streams there are."""
 BUFFER = 256 << 10
+TS_SYNC = 0x47
+TS_STEPS = (188, 192, 204)
+"""Bytes of a packet of a transport stream: plain, with a time before it (M2TS), with a checksum behind it."""
+TS_AGREE = 4
+"""So many packets in a row begin with `TS_SYNC`."""
 
 
 def container_of(head: bytes) -> str:
-    """FFmpeg's name of the container that begins with these bytes (at least 400), or none.
+    """FFmpeg's name of the container that begins with these bytes (the first 1,024), or none.
 
     >>> container_of(b"RIFF\\0\\0\\0\\0AVI LIST")
     'avi'
@@ -30,9 +35,8 @@ def container_of(head: bytes) -> str:
         return "matroska"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
-    for first, step in ((0, 188), (4, 192), (0, 204)):
-        sync = head[first : first + 2 * step + 1 : step]
-        if len(head) > first + 2 * step and set(sync) == {0x47}:
+    for step in TS_STEPS:  # also where a recorder, or whoever cut the file, began in the middle of a packet
+        if any(len(sync := head[first::step]) >= TS_AGREE and set(sync) == {TS_SYNC} for first in range(step)):
             return "mpegts"
     return ""
 
