@@ -63,6 +63,16 @@ def saved(image: Image.Image, kind: str, **more: Any) -> bytes:
     return out.getvalue()
 
 
+def png(width: int, height: int, lines: bytes) -> bytes:
+    """A grey one with these lines, each behind its filter byte, whatever the header says."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
 @pytest.mark.parametrize(
     ("operation", "width", "height"),
     [
@@ -304,12 +314,7 @@ def test_of_many_channels_the_first_three_are_colours(tmp_path: Path) -> None:
 def test_a_png_that_ends_in_good_order_but_too_early_is_damaged(tmp_path: Path) -> None:
     """Pillow would fill what is missing with black."""
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 20, 20, 8, 0, 0, 0, 0))
-    data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(21) * 9)) + chunk(b"IEND", b"")
-    row, _ = do(tmp_path, data, [])
+    row, _ = do(tmp_path, png(20, 20, bytes(21) * 9), [])
     assert (row["code"], row["pieces"]) == ("damaged", [])
     assert row["reason"].startswith("it is damaged: ")
 
@@ -385,7 +390,7 @@ def test_a_truncated_picture_is_a_reason_and_never_half_a_picture(tmp_path: Path
 
 
 def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
-    row, _ = do(tmp_path, saved(Image.new("1", (20000, 20000)), "PNG"), [], max_megapixels=100)
+    row, _ = do(tmp_path, png(20_000, 20_000, b""), [], max_megapixels=100)
     assert row["code"] == "too_large"
     assert row["reason"] == "it has 20000 x 20000 pixels (400 megapixels), more than the 100 allowed"
 

@@ -98,6 +98,27 @@ def test_a_small_blur_of_a_photograph_is_within_57_decibels(photo: bytes, deviat
     assert decibels(gaussian.blurred(values, deviation), exact) > 57
 
 
+@pytest.mark.parametrize("kind", ["gaussian 0.5", "gaussian 1", "gaussian 2", "gaussian 7", "box 1", "box 5"])
+def test_blurs_of_larger_pictures_are_as_good_and_keep_the_brightness(photo: bytes, tmp_path: Path, kind: str) -> None:
+    """By libvips, with masks that it does not round."""
+    (made,) = pieces(photo, [["blur", kind]], tmp_path)
+    radius = float(kind.split()[1])
+    box = sum(np.eye(512 + 2 * int(radius), k=at)[:512] for at in range(2 * int(radius) + 1)) / (2 * int(radius) + 1)
+    weights = bell(512, radius) if kind.startswith("gaussian") else _kept_in(box, int(radius))
+    assert decibels(made, across(np.asarray(Image.open(io.BytesIO(photo))), (weights, weights))) > 57
+    grey = io.BytesIO()
+    Image.new("L", (300, 300), 201).save(grey, "PNG")
+    assert pieces(grey.getvalue(), [["blur", kind]], tmp_path)[0].getextrema() == (201, 201)
+
+
+def _kept_in(weights: Floats, margin: int) -> Floats:
+    """Columns beyond the edges added to the edges."""
+    inner = weights[:, margin:-margin].copy()
+    inner[:, 0] += weights[:, :margin].sum(axis=1)
+    inner[:, -1] += weights[:, -margin:].sum(axis=1)
+    return inner
+
+
 @pytest.mark.parametrize("how", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}, {"mode": "L"}])
 def test_a_jpeg_decoded_at_once_has_the_pixels_that_libvips_reads(photo: bytes, how: dict[str, Any]) -> None:
     out = io.BytesIO()

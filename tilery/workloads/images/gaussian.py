@@ -1,7 +1,6 @@
-"""Gaussian blur of small pictures in numpy: integers only, so the same bytes on every machine.
+"""Gaussian bells in integers, so the same bytes on every machine; and the blur of small pictures with them, in numpy.
 
-To set a convolution up costs libvips more than 100 x 150 pixels take here, where they stay in the processor's cache; and its
-integer masks are coarser (a peak of 20, cut off at 2.1 standard deviations).
+To set a convolution up costs libvips more than 100 x 150 pixels take here, where they stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ PIXELS = 2**16
 DEVIATION = 5.0
 """Pixels: as wide as bells are here, for the same reason, and for the weights' sake: those of wider ones are small numbers."""
 REACH = 3.0
-"""Standard deviations at which the bell is cut off, at most: weights below 1/512 are nothing."""
+"""Standard deviations at which a bell is cut off, at most: smaller weights are nothing."""
+SHARES = 256
+"""What weights here add up to: with 8-bit values, sums fit 16 bits."""
 
 
 def blurred(values: NDArray[np.uint8], deviation: float) -> NDArray[np.uint8]:
@@ -37,16 +38,41 @@ def blurred(values: NDArray[np.uint8], deviation: float) -> NDArray[np.uint8]:
 
 
 @cache
-def bell(deviation: float) -> tuple[int, ...]:
-    """Weights of a pixel and of its neighbours on one side, in 256ths; both sides add up to 256."""
+def bell(deviation: float, total: int = SHARES) -> tuple[int, ...]:
+    """Weights of a pixel and of its neighbours on one side; with both sides they add up to `total`."""
     heights = [math.exp(-0.5 * (at / deviation) ** 2) for at in range(math.ceil(REACH * deviation) + 1)]
-    total = 2 * sum(heights) - heights[0]
-    sides = [weight for weight in (round(256 * height / total) for height in heights[1:]) if weight]
-    return (256 - 2 * sum(sides), *sides)
+    area = 2 * sum(heights) - heights[0]
+    sides = [weight for weight in (round(total * height / area) for height in heights[1:]) if weight]
+    return (total - 2 * sum(sides), *sides)
+
+
+def bell_mask(deviation: float) -> list[int]:
+    """All weights of a bell, for libvips' `convsep` of integers (`_fractions`)."""
+    peak = bell(deviation, 1 << 16)[0] / (1 << 16)
+    middle, *sides = bell(deviation, _fractions(peak))
+    return [*reversed(sides), middle, *sides]
+
+
+def box_mask(radius: int) -> list[int]:
+    """Weights of 2 radius + 1 pixels, as equal as they can be, for `convsep` of integers (`_fractions`)."""
+    total = _fractions(1 / (2 * radius + 1))
+    side = (total - total // (2 * radius + 1)) // 2
+    sides = [side * (at + 1) // radius - side * at // radius for at in range(radius)]
+    return [*reversed(sides), total - 2 * side, *sides]
+
+
+def _fractions(peak: float) -> int:
+    """What the integers of a mask must add up to so that libvips computes with just these.
+
+    It turns every weight into a fraction of which the largest has 8 bits. Rounded from others, as those of `gaussblur`, the
+    fractions may add up to 1 % more or less than 1, and so does the brightness: a grey of 201 became 205.
+    Source: vips_convi_intize in libvips/convolution/convi.c.
+    """
+    return int(2.0 ** (7 - math.ceil(math.log2(peak) + 1)))
 
 
 def _weighted(row: NDArray[np.uint8], step: int, weights: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Each value with its neighbours at multiples of `step`; as far as they reach, both ends stay 0. 255 x 256 fits 16 bits."""
+    """Each value with its neighbours at multiples of `step`; as far as they reach, both ends stay 0."""
     reach, stop = step * (len(weights) - 1), len(row)
     wide = row.astype(np.uint16)
     total = wide[reach : stop - reach] * np.uint16(weights[0])

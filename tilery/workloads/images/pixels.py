@@ -5,6 +5,7 @@ Every operation is checked against the size of the picture it gets, so that what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,10 +35,6 @@ from tilery.workloads.images.reading import solid
 from tilery.workloads.images.refusals import Refused
 
 MAX_PIECES = 20_000
-TAIL = 0.1
-"""Share of its peak at which a gaussian is cut off: 2.1 standard deviations."""
-
-
 STRIP = 16
 STRIP_PIXELS = 4_000_000
 """Pieces, and pixels of pieces with their frames, that a filter is run on at once."""
@@ -144,7 +141,7 @@ def _changed(pieces: list[Piece], operation: Operation) -> list[Piece]:
         return function(image, operation)
 
     if isinstance(operation, Blur | Sharpen):
-        margin = int(2.5 * operation.radius) + 2
+        margin = math.ceil(gaussian.REACH * operation.radius) + 1
         strips = [pieces[start : start + STRIP] for start in range(0, len(pieces), STRIP)]
         return [after for strip in strips for after in _side_by_side(strip, margin, change)]
     return [Piece.of(change(piece.image), piece.label) for piece in pieces]
@@ -229,12 +226,11 @@ def _target(how: Resize, width: int, height: int) -> tuple[int, int, tuple[int, 
 
 
 def blur(image: pyvips.Image, how: Blur) -> pyvips.Image:
-    if how.kind == "gaussian":
-        return _with_alpha(image, lambda flat: flat.gaussblur(how.radius, min_ampl=TAIL, precision=_precision(flat)))
-    window = 2 * int(how.radius) + 1
     if how.kind == "median":
+        window = 2 * int(how.radius) + 1
         return _padded(image, int(how.radius), lambda wide: wide.rank(window, window, window * window // 2))
-    mask = pyvips.Image.new_from_array([[1] * window], scale=window)
+    weights = gaussian.bell_mask(how.radius) if how.kind == "gaussian" else gaussian.box_mask(int(how.radius))
+    mask = pyvips.Image.new_from_array([weights], scale=sum(weights))
     return _with_alpha(image, lambda flat: flat.convsep(mask, precision=_precision(flat)))
 
 
