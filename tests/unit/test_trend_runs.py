@@ -183,6 +183,15 @@ def test_scale_offset_and_range_are_honoured(runs: TrendRuns, tmp_path: Path) ->
     assert (runs.run(files, nodata=65535).bands()["n"] == 5).all()
 
 
+def test_a_scale_of_nothing_is_refused(runs: TrendRuns, tmp_path: Path) -> None:
+    files = small(tmp_path, scale=0.0)
+    with pytest.raises(BadInput, match=r"s_2015-01-05\.tif says scale 0 and offset 0, which leaves no values; set scale"):
+        runs.run(files)
+    with pytest.raises(BadInput, match="option 'scale': a scale of 0 leaves no values"):
+        runs.run(files, scale=0)
+    assert runs.run(files, scale=2).record.status == "SUCCEEDED"
+
+
 def test_files_scaled_each_in_its_own_way_still_agree(runs: TrendRuns, tmp_path: Path) -> None:
     files = small(tmp_path)
     write(files[4], STACK[4, :20, :30], nodata=0, offset=-1000.0)
@@ -225,6 +234,31 @@ def test_a_quality_band_hides_what_it_flags(runs: TrendRuns, tmp_path: Path, rul
     good = {"keep": quality == 1, "drop": quality == 1, "bits": quality < 8, "preset": quality == 0}[next(iter(rule))]
     bands = runs.run(files, mask={"band": 2, **rule}, nodata=0).bands()
     assert np.array_equal(bands["n"], (good & (STACK[:5, :20, :30] != 0)).sum(0))
+
+
+def test_what_means_nothing_in_a_file_may_be_clear_in_its_quality_band(runs: TrendRuns, tmp_path: Path) -> None:
+    """Nodata is of all bands of a GeoTIFF; that of a quality band is what the rule makes of it, where it names it."""
+    layers = np.stack([STACK[:5, :20, :30], np.zeros((5, 20, 30), np.uint16)], axis=1)
+    files = [write(tmp_path / f"q_{day}.tif", both, nodata=0) for day, both in zip(DATES[:5], layers, strict=True)]
+    wanted = (STACK[:5, :20, :30] != 0).sum(0)
+    for rule in ({"preset": "flag"}, {"bits": [1]}):
+        assert np.array_equal(runs.run(files, mask={"band": 2, **rule}).bands()["n"], wanted)
+    assert runs.run(files, mask={"band": 2, "drop": [3]}).bands()["n"].max() == 0
+
+
+def test_a_coarser_quality_band_does_not_set_the_grid(runs: TrendRuns, tmp_path: Path) -> None:
+    files = small(tmp_path)
+    clouds = np.zeros((10, 15), np.uint8)
+    clouds[:, :3] = 1
+    masks = [write(tmp_path / f"a_{day}.tif", clouds, transform=from_origin(500000, 5000000, 20, 20)) for day in DATES[:5]]
+    named = {f"{path.stem[2:]}_{'val' if path in files else 'clm'}.tif": path for path in (*files, *masks)}
+    options: dict[str, Any] = {
+        "pattern": "{YYYY}-{MM}-{DD}_{band}.tif", "band": "val", "mask": {"band": "clm", "preset": "flag"},
+    }  # fmt: skip
+    n = runs.run(named, grid="first", **options).bands()["n"]
+    assert np.array_equal(n, np.where(np.arange(30) < 6, 0, (STACK[:5, :20, :30] != 0).sum(0)))
+    with pytest.raises(BadInput, match=r"2015-01-05_clm\.tif is on another grid than 2015-01-05_val\.tif"):
+        runs.run(named, **options)
 
 
 def test_the_mask_inside_a_file_counts(runs: TrendRuns, tmp_path: Path) -> None:
@@ -299,6 +333,24 @@ def test_dates_come_from_stac_items_then_tags_then_names(runs: TrendRuns, tmp_pa
     late = runs.run(files, start="2011-01-01", epoch="2011-01-01")
     assert late.record.counts["dates"] == 3
     assert late.record.warnings == ["1 dates lie outside 2011-01-01 to the end"]
+
+
+def test_stac_items_beside_files_of_one_name_tell_each_its_own_date(runs: TrendRuns, tmp_path: Path) -> None:
+    """As the missions lay them out: a folder a scene, B04.tif in each."""
+    drop: dict[str, Path] = {}
+    for number, day in enumerate(DATES[:4]):
+        item = {
+            "type": "Feature", "id": f"scene{number}", "properties": {"datetime": f"{day}T10:00:00Z"},
+            "assets": {"B04": {"href": "./B04.tif"}},
+        }  # fmt: skip
+        (tmp_path / f"{number}.json").write_text(json.dumps(item))
+        drop[f"scene{number}/item.json"] = tmp_path / f"{number}.json"
+        drop[f"scene{number}/B04.tif"] = write(tmp_path / f"{number}.tif", STACK[number, :20, :30], nodata=0)
+    values = np.where(STACK == 0, np.nan, STACK.astype(float))[:4, :20, :30]
+    assert assert_scipys(runs.run(drop).bands(), DATES[:4], values, 7) > 30
+    flat = {path: drop[path] for path in drop if path.endswith("json")} | {"B04.tif": drop["scene0/B04.tif"]}
+    with pytest.raises(BadInput, match=r"B04\.tif is named by several STAC items \(scene0, scene1, scene2\)"):
+        runs.run(flat)
 
 
 def test_two_pictures_of_one_day_both_count(runs: TrendRuns, tmp_path: Path) -> None:
@@ -523,6 +575,32 @@ def test_a_netcdf_series_is_read_by_its_time_axis(runs: TrendRuns, tmp_path: Pat
     assert assert_scipys(runs.run(files, nodata=0).bands(), DATES[:5], values, 7) > 30
 
 
+@pytest.mark.parametrize(
+    ("unit", "at", "last"),
+    [
+        ("Day since 2000-1-1", [0, 366], "2001-01-01"),
+        ("hours since 1999-12-31 18:00:0.0", [0, 7], "2000-01-01"),
+        ("milliseconds since 2000-01-01T00:00:00Z", [864e5, 0], "2000-01-02"),
+        ("months since 2000-01-01", [0, 1], r"its time axis \(months since 2000-01-01, standard calendar\) is not one"),
+        ("days since 0001-01-01", [0, 1], "is not one that can be read"),
+        ("days since 2000-01-01", [0, 1e300], r"cube\.nc: its time axis holds values that are no dates"),
+        ("days since 2000-01-01", [0, float("nan")], r"cube\.nc: its time axis holds values that are no dates"),
+    ],
+)
+def test_time_axes_are_read_as_cf_has_them(tmp_path: Path, unit: str, at: list[float], last: str) -> None:
+    [path] = _netcdf(tmp_path, STACK[:2, :20, :30], DATES[:2], unit, at)
+    drop = tmp_path / "drop/acme/trend/cube.nc"
+    drop.parent.mkdir(parents=True)
+    path.rename(drop)
+    [entry] = (store := DirectoryStore(tmp_path)).list("drop/acme/trend/")
+    sources = [Source(name="cube.nc", key=entry.key, size=entry.size, version=entry.version)]
+    if len(last) == 10:
+        assert sizing.size(sources, TrendOptions(), store).counts["last"] == last
+        return
+    with pytest.raises(BadInput, match=last):
+        sizing.size(sources, TrendOptions(), store)
+
+
 def test_a_zipped_zarr_store_is_the_same_series_as_geotiffs(runs: TrendRuns, tmp_path: Path) -> None:
     wanted = runs.run(small(tmp_path, crs=None))
     cube = _zarr(tmp_path / "cube.zarr.zip", STACK[:5, :20, :30], DATES[:5])
@@ -583,17 +661,19 @@ def _zarr(path: Path, values: NDArray[Any], dates: list[date]) -> Path:
     return path
 
 
-def _netcdf(folder: Path, values: NDArray[Any], dates: list[date]) -> list[Path]:
-    """A NetCDF file as GDAL writes one: a band per date on a time axis."""
+def _netcdf(
+    folder: Path, values: NDArray[Any], dates: list[date], unit: str = "days since 2000-01-01", at: Any = None
+) -> list[Path]:
+    """A NetCDF file as GDAL writes one: a band per date on a time axis, at `at` of its units instead."""
     import rasterio
 
     path = folder / "cube.nc"
-    days = [(day - date(2000, 1, 1)).days for day in dates]
+    days = at or [(day - date(2000, 1, 1)).days for day in dates]
     tags = {
         "NETCDF_DIM_EXTRA": "{time}",
-        "NETCDF_DIM_time_DEF": f"{{{len(days)},4}}",
+        "NETCDF_DIM_time_DEF": f"{{{len(days)},6}}",
         "NETCDF_DIM_time_VALUES": "{" + ",".join(map(str, days)) + "}",
-        "time#units": "days since 2000-01-01",
+        "time#units": unit,
         "time#calendar": "standard",
         "time#axis": "T",
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,9 +33,19 @@ _DATE_TAGS = (
     "time",
     "timestamp",
 )
+_SIZES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "float32": 4, "float64": 8}
 CUBES = ("netCDF", "Zarr")
 """Formats with a time axis of their own."""
-_UNIT_SECONDS = {"days": 86400.0, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
+_UNIT_SECONDS = {
+    **dict.fromkeys(("days", "day", "d"), 86400.0),
+    **dict.fromkeys(("hours", "hour", "hrs", "hr", "h"), 3600.0),
+    **dict.fromkeys(("minutes", "minute", "mins", "min"), 60.0),
+    **dict.fromkeys(("seconds", "second", "secs", "sec", "s"), 1.0),
+    **dict.fromkeys(("milliseconds", "millisecond", "msecs", "msec", "ms"), 1e-3),
+    **dict.fromkeys(("microseconds", "microsecond"), 1e-6),
+    **dict.fromkeys(("nanoseconds", "nanosecond"), 1e-9),
+}
+"""As UDUNITS and xarray write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ class Header:
     grid: Grid
     bands: list[BandHeader]
     blocks: tuple[int, int]
-    """Width and height of what is decoded at once, at most those of the raster."""
+    """Width and height of what is decoded at once."""
     tagged: date | None
     """The acquisition date that a tag says."""
     written: date | None
@@ -64,6 +76,11 @@ class Header:
     variable: str = ""
     times: list[date] = field(default_factory=list)
     """Of NetCDF and Zarr: the date of each band."""
+
+    @property
+    def block_bytes(self) -> int:
+        """What a block takes in memory, as if all bands lay in it."""
+        return self.blocks[0] * self.blocks[1] * _SIZES[self.bands[0].dtype] * (1 if self.times else len(self.bands))
 
     @property
     def striped(self) -> bool:
@@ -105,9 +122,13 @@ def read_all(store: Store, sources: Sequence[Source], scratch: Path) -> list[Hea
         return [header for headers in pool.map(read, rasters_only) for header in headers]
 
 
-def read_items(store: Store, sources: Sequence[Source]) -> dict[str, Asset]:
-    """File name (without folder) -> what the STAC items among the sources say of it."""
-    assets: dict[str, Asset] = {}
+Assets = dict[str, dict[str, Asset]]
+"""File name without folders -> path, as far as an item tells it -> what the item says of it."""
+
+
+def read_items(store: Store, sources: Sequence[Source]) -> Assets:
+    """What the STAC items among the sources say of files."""
+    assets: Assets = {}
     for source in sources:
         if source.name.lower().endswith(".json"):
             for item in _items(store, source):
@@ -115,8 +136,26 @@ def read_items(store: Store, sources: Sequence[Source]) -> dict[str, Asset]:
                 for key, asset in item.get("assets", {}).items():
                     bands = asset.get("eo:bands") or asset.get("bands") or [{}]
                     band = str(bands[0].get("common_name") or bands[0].get("eo:common_name") or key) if len(bands) == 1 else ""
-                    assets[str(asset.get("href", "")).rsplit("/", 1)[-1]] = Asset(str(item.get("id", source.name)), day, band)
+                    path = posixpath.normpath(posixpath.join(posixpath.dirname(source.name), str(asset.get("href", ""))))
+                    told = assets.setdefault(posixpath.basename(path), {})
+                    told[path] = Asset(str(item.get("id", source.name)), day, band)
     return assets
+
+
+def asset_of(assets: Assets, name: str) -> Asset | None:
+    """What is said of a file: of several of its name in other folders, the one whose path ends like it.
+
+    >>> jan, feb = Asset("jan", None, ""), Asset("feb", None, "")
+    >>> asset_of({"B04.tif": {"jan/B04.tif": jan, "feb/B04.tif": feb}}, "feb/B04.tif").item
+    'feb'
+    """
+    known = assets.get(posixpath.basename(name), {})
+    alike = {path: len(posixpath.commonprefix([path.split("/")[::-1], name.split("/")[::-1]])) for path in known}
+    found = {known[path] for path, parts in alike.items() if parts == max(alike.values())}
+    if len(found) > 1:
+        items = ", ".join(sorted(asset.item for asset in found)[:3])
+        raise BadInput(f"{name} is named by several STAC items ({items}); keep each item in one folder with its files")
+    return found.pop() if found else None
 
 
 def _items(store: Store, source: Source) -> list[dict[str, Any]]:
@@ -182,23 +221,40 @@ def _header(number: int, source: Source, dataset: Any, variable: str) -> Header:
 
 
 def _itemsize(dtype: str, source: Source) -> int:
-    sizes = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "float32": 4, "float64": 8}
-    if dtype not in sizes:
+    if dtype not in _SIZES:
         raise BadInput(f"{source.name} holds {dtype} values; real numbers of up to 32 bits, or float64, are wanted")
-    return sizes[dtype]
+    return _SIZES[dtype]
 
 
 def _times(source: Source, dataset: Any) -> list[date]:
     """The dates of the bands of a NetCDF or Zarr variable, by the CF conventions (section 4.4), in a real calendar."""
     unit = dataset.tags(1).get("time#units") or dataset.tags().get("time#units") or dataset.tags(1).get("DIM_time_UNIT", "")
-    calendar = dataset.tags().get("time#calendar", "standard")
-    step, _, origin = unit.partition(" since ")
-    start = names.from_text(origin)
-    if step not in _UNIT_SECONDS or start is None or calendar not in ("standard", "gregorian", "proleptic_gregorian"):
+    calendar = dataset.tags().get("time#calendar", "standard").lower()
+    step, _, origin = unit.lower().partition(" since ")
+    begin = _moment(origin)
+    plain = calendar == "proleptic_gregorian" or (calendar in ("standard", "gregorian") and begin and begin.year > 1582)
+    if step not in _UNIT_SECONDS or begin is None or not plain:
         raise BadInput(f"{source.name}: its time axis ({unit or 'no unit'}, {calendar} calendar) is not one that can be read")
-    begin = datetime(start.year, start.month, start.day)
-    values = [float(_time(dataset, number) or 0) for number in range(1, dataset.count + 1)]
-    return [(begin + timedelta(seconds=value * _UNIT_SECONDS[step])).date() for value in values]
+    values = [_time(dataset, number) or "none" for number in range(1, dataset.count + 1)]
+    try:
+        return [(begin + timedelta(seconds=float(value) * _UNIT_SECONDS[step])).date() for value in values]
+    except (ValueError, OverflowError) as error:
+        raise BadInput(
+            f"{source.name}: its time axis holds values that are no dates ({error}); mend it or leave it out"
+        ) from None
+
+
+def _moment(text: str) -> datetime | None:
+    """A moment as CF writes them, in UTC.
+
+    >>> str(_moment("2000-1-1 18:00:0.0"))
+    '2000-01-01 18:00:00'
+    """
+    found = re.match(r"(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[t ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?)?", text.strip())
+    try:
+        return datetime(*(int(part or 0) for part in found.groups())) if found else None  # type: ignore[arg-type]
+    except ValueError:
+        return None
 
 
 def _time(dataset: Any, band: int) -> str | None:

@@ -102,6 +102,13 @@ class TrendOptions(Options):
             raise ValueError(str(error)) from None
         return text
 
+    @field_validator("scale")
+    @classmethod
+    def _some_scale(cls, scale: float | None) -> float | None:
+        if scale == 0:
+            raise ValueError("a scale of 0 leaves no values")
+        return scale
+
     @field_validator("pattern")
     @classmethod
     def _template(cls, text: str) -> str:

@@ -140,8 +140,6 @@ def placed(dataset: Any, number: int, first: tuple[int, int], box: Box, into: An
 
 def warped(dataset: Any, number: int, grid: Grid, box: Box, resampling: str, nodata: float | None) -> tuple[Any, Any]:
     """The same of a raster that is reprojected to `grid`, to a thousandth of a pixel."""
-    if not dataset.crs or not grid.crs:
-        raise BadInput("a raster without a CRS cannot be reprojected; give it one, or leave it out")
     hidden = {"nodata": nodata, "src_nodata": nodata} if nodata is not None else {"add_alpha": True}
     column, row, width, height = box
     window = Window(column, row, width, height)

@@ -134,8 +134,10 @@ class Reader:
         """Where the quality band lets through."""
         assert self.options.mask
         assert scene.mask
-        values, there = quality
-        return _both(_both(there, rasters.different(values, scene.mask.nodata)), passes(values, self.options.mask.rule()))
+        (values, there), rule, nodata = quality, self.options.mask.rule(), scene.mask.nodata
+        if rule.get("keep") or (nodata == 0 and rule.get("bits")):  # the rule itself says whether that value is good:
+            nodata = None  # a file's nodata is of all its bands, and 0 is "clear" in most quality bands
+        return _both(_both(there, rasters.different(values, nodata)), passes(values, rule))
 
     def _in_range(self, values: NDArray[Any], stored: Layer | None, valid: Flags | None) -> Flags | None:
         least, most = self.options.valid_min, self.options.valid_max

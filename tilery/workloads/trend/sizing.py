@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from math import lcm, sqrt
+from math import isfinite, lcm, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,19 @@ from tilery.store.port import Store
 from tilery.workload import Item, Sizing
 from tilery.workloads.trend import expression, grid, headers, names
 from tilery.workloads.trend.grid import Grid
-from tilery.workloads.trend.headers import Asset, Header
+from tilery.workloads.trend.headers import Assets, Header
 from tilery.workloads.trend.options import Band, TrendOptions
+from tilery.workloads.trend.reading import READERS, held
 from tilery.workloads.trend.scenes import MOST_DATES, MOST_DAYS, WHOLE, Layer, Scene, Series
+from tilery.workloads.trend.window import bands
 
 WINDOW_MIB = 512
 """What a window's data may take; more dates make smaller windows."""
 LARGEST_SIDE = 1024
 BASE_MIB = 350
-"""Interpreter, libraries, compiled loops, GDAL's cache and the blocks being decoded."""
+"""Interpreter, libraries, compiled loops, GDAL's cache and blocks of usual size being decoded."""
+BLOCKS = 64 << 20
+"""Bytes of blocks being decoded that are within these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,9 @@ def size(sources: list[Source], options: TrendOptions, store: Store) -> Sizing:
     series = _series(scenes, parts, options, found)
     _check_dates(series)
     width, height = series.window
-    dates, bands = len(series.scenes), max(len(scene.layers) + bool(scene.mask) for scene in series.scenes)
+    dates, layers = len(series.scenes), max(len(scene.all) for scene in series.scenes)
     items: list[Item] = [
-        {"id": f"r{box[1]:06d}-c{box[0]:06d}", "work": float(box[2] * box[3] * dates * bands), "box": list(box)}
+        {"id": f"r{box[1]:06d}-c{box[0]:06d}", "work": float(box[2] * box[3] * dates * layers), "box": list(box)}
         for box in grid.windows(series.grid, width, height)
     ]
     days = series.dates
@@ -69,11 +73,12 @@ def size(sources: list[Source], options: TrendOptions, store: Store) -> Sizing:
         "pixels": series.grid.width * series.grid.height,
         "input_bytes": sum(source.size for source in sources),
     }
-    memory = BASE_MIB + width * height * _pixel_bytes(series, options) / 2**20
+    decoded = max(header.block_bytes for header in found)
+    memory = BASE_MIB + (width * height * _pixel_bytes(series, options) + max(0, READERS * 2 * decoded - BLOCKS)) / 2**20
     return Sizing(sum(item["work"] for item in items), items, counts, series.json(), warnings, memory)
 
 
-def _parts(header: Header, assets: dict[str, Asset], options: TrendOptions, warnings: list[str]) -> list[Part]:
+def _parts(header: Header, assets: Assets, options: TrendOptions, warnings: list[str]) -> list[Part]:
     """The dates of a raster, each with what tells it from the other files of its scene."""
     if header.times:
         return [
@@ -85,7 +90,7 @@ def _parts(header: Header, assets: dict[str, Asset], options: TrendOptions, warn
         if named is None:
             raise BadInput(f"{header.name} does not match the pattern {options.pattern}, or its date does not exist")
         return [Part(header, named.day, named.rest, named.band)]
-    asset = assets.get(header.name.rsplit("/", 1)[-1])
+    asset = headers.asset_of(assets, header.name)
     if asset and asset.day:
         return [Part(header, asset.day, asset.item, asset.band)]
     day = header.tagged or names.guess(header.name)
@@ -136,8 +141,12 @@ def _series(scenes: list[list[Part]], parts: Sequence[Part], options: TrendOptio
         for group in scenes
     ]
     used = {layer.source for scene in made for layer in scene.all}
-    area = _area([part for part in parts if part.header.source in used], options)
+    values = {layer.source for scene in made for layer in scene.layers.values()}
+    area = _area([part for part in parts if part.header.source in used], values, options)
     first = {(header.source, header.variable): grid.offset(area, header.grid) for header in found if header.source in used}
+    for header in found:
+        if first.get((header.source, header.variable), True) is None and not (area.crs and header.grid.crs):
+            raise BadInput(f"{header.name} cannot be reprojected, because it or the first raster has no CRS; give them one")
     made = [scene.mapped(lambda layer: replace(layer, first=first[layer.source, layer.variable])) for scene in made]
     whole = _whole(made, {(header.source, header.variable): header for header in found}, options)
     series = Series(area, epoch, made, whole, (0, 0))
@@ -169,6 +178,10 @@ def _layer(group: list[Part], reference: Band, options: TrendOptions | None) -> 
         scale = options.scale if options.scale is not None else scale
         offset = options.offset if options.offset is not None else offset
         nodata = options.nodata if options.nodata is not None else nodata
+        if not scale or not isfinite(scale) or not isfinite(offset):
+            raise BadInput(
+                f"{header.name} says scale {scale:g} and offset {offset:g}, which leaves no values; set scale and offset"
+            )
     return Layer(header.source, at, scale, offset, nodata, header.variable)
 
 
@@ -201,9 +214,9 @@ def _quality(group: list[Part], options: TrendOptions) -> Layer | None:
     return _layer(group, options.mask.band, None) if options.mask else None
 
 
-def _area(parts: Sequence[Part], options: TrendOptions) -> Grid:
-    """The grid of the result."""
-    ordered = sorted(parts, key=lambda part: (part.day, part.scene, part.band))
+def _area(parts: Sequence[Part], values: Collection[int], options: TrendOptions) -> Grid:
+    """The grid of the result: the first one's that holds values, for quality bands are often coarser."""
+    ordered = sorted(parts, key=lambda part: (part.header.source not in values, part.day, part.scene, part.band))
     first = ordered[0].header
     if options.grid == "union":
         distinct = list(dict.fromkeys([first.grid, *(part.header.grid for part in ordered)]))
@@ -234,9 +247,6 @@ def _whole(scenes: list[Scene], found: dict[tuple[int, str], Header], options: T
 
 def _pixel_bytes(series: Series, options: TrendOptions) -> float:
     """Working memory of one pixel of a window: while it is computed, or while the result is described and stored."""
-    from tilery.workloads.trend.reading import READERS, held
-    from tilery.workloads.trend.window import bands
-
     dates = len(series.scenes)
     together = held(options, series.whole, dates)
     masked = bool(options.mask) or options.valid_min is not None or options.valid_max is not None
