@@ -466,9 +466,7 @@ def test_what_is_stored_on_the_way_is_the_same_picture(monkeypatch: pytest.Monke
 def test_a_hundred_megapixels_that_must_be_stored_on_the_way_stay_far_below_400_mb(tmp_path: Path) -> None:
     """Through a child, as in production; its peak is measured in a process whose only child it is. What every operation
     takes: `benchmarks.images.memory`."""
-    pyvips.Image.xyz(10000, 10000)[0].cast("uchar").bandjoin([1, 2]).copy(interpretation="srgb").jpegsave(
-        str(tmp_path / "big.jpg")
-    )
+    pyvips.Image.xyz(10000, 10000)[0].cast("uchar").copy(interpretation="b-w").jpegsave(str(tmp_path / "big.jpg"))
     code = """
 import resource, sys, threading
 from pathlib import Path
@@ -483,4 +481,4 @@ assert row["status"] == "ok" and len(row["pieces"]) == 4, row
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
     told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert int(told.stdout) < 200
+    assert int(told.stdout) < 120  # MiB; the pixels alone are 95
