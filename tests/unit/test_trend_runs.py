@@ -503,6 +503,22 @@ def test_a_window_takes_no_more_memory_than_is_planned(
     assert 0.4 * planned_for < peak < planned_for + (3 << 20)
 
 
+def test_ranks_and_blocks_in_one_piece_are_planned_for(tmp_path: Path) -> None:
+    drop = tmp_path / "drop/acme/trend"
+    drop.mkdir(parents=True)
+    for day in DATES[:4]:
+        write(drop / f"{day}.tif", np.zeros((4000, 4000), np.uint16), blockysize=4000, compress="zstd")
+    store = DirectoryStore(tmp_path)
+    entries = store.list("drop/acme/trend/")
+    sources = [Source(name=entry.key, key=entry.key, size=entry.size, version=entry.version) for entry in entries]
+    line, ranks, large = (
+        sizing.size(sources, TrendOptions(**asked), store) for asked in ({}, {"robust": True}, {"window": 256})
+    )
+    assert line.work == 4 * 4000 * 4000
+    assert ranks.work > 4 * line.work
+    assert large.memory_mib > sizing.BASE_MIB + 4 * 4000 * 4000 * 2 / 2**20, "each of four readers holds a whole file"
+
+
 def test_windows_follow_the_number_of_dates_and_the_blocks_of_the_files(tmp_path: Path) -> None:
     few = planned(tmp_path, "uint16", 0, {}).series
     many = replace(few, scenes=few.scenes * 300)
