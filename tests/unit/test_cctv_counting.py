@@ -201,6 +201,7 @@ def test_what_is_drawn_beside_the_picture_is_told() -> None:
         ({"zones": {"gate": [[0, 0], [5, 5], [9, 9]]}}, "the points of the zone 'gate' lie on a line"),
         ({"lines": {"gate": [[0, float("nan")], [5, 5]]}}, "lines.gate.0.1': input should be a finite number"),
         ({"calibration": {"homography": [[1, 0, 0]] * 3, "origin": [9, 95]}}, "origin.1': input should be less than 90"),
+        ({"classes": ""}, "classes': list should have at least 1 item"),
         ({"bin_s": float("inf")}, "bin_s': input should be a finite number"),
     ],
 )

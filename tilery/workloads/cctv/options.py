@@ -62,7 +62,9 @@ class CctvOptions(Options):
         max_length=200,
         description="auto, nanodet, nanodet8, centernet, motion, or a file NAME.json that describes your ONNX model.",
     )
-    classes: list[str] = Field(default_factory=lambda: list(ROAD_USERS), description="What is looked for, by COCO name.")
+    classes: list[str] = Field(
+        default_factory=lambda: list(ROAD_USERS), min_length=1, description="What is looked for, by COCO name."
+    )
     score: float = Field(0.0, ge=0, lt=1, description="Least score of a confident detection; 0 takes the detector's own.")
     detect_hz: float = Field(
         5.0, gt=0, le=120, description="Frames a second that are looked at; the tracker bridges the others."
