@@ -16,7 +16,7 @@ from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileIndex, tile_from_id, tile_id
 from tilery.workloads.pointcloud.gridding import Undecided
-from tilery.workloads.pointcloud.ground import GROUND, Terrain, ground_of
+from tilery.workloads.pointcloud.ground import Terrain, ground_of
 from tilery.workloads.pointcloud.heap import give_back_freed_pages
 from tilery.workloads.pointcloud.learned import shipped
 from tilery.workloads.pointcloud.objects import REACH, Found, classify_objects
@@ -46,11 +46,8 @@ class Labelled:
         """Of the points that the tile owns; those of open regions are without class as yet.
 
         Heights of ground are those of all that the filter took for it, as the rest may be decided elsewhere."""
-        owned = self.labels != 0
-        counted = self.counted[owned]
-        ground = (self.labels[owned] == GROUND) | (self.otherwise[owned] == GROUND)
-        x, y, z = points.x[owned], points.y[owned], points.z[owned]
-        mine = statistics.of_labels(counted, points.source[owned], x, y, z, counted != 0, ground)
+        places = points.x, points.y, points.z
+        mine = statistics.of_tile(self.labels, self.otherwise, self.counted, points.source, *places)
         return statistics.merged([mine, self.claimed])
 
 

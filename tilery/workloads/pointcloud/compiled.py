@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud import forest_kernel, ground_kernels, laz_kernels, machine_code
+from tilery.workloads.pointcloud import forest_kernel, ground_kernels, laz_kernels, machine_code, point_kernels
 
-MODULES = (laz_kernels, ground_kernels, forest_kernel)
+MODULES = (laz_kernels, ground_kernels, point_kernels, forest_kernel)
 LEAST_POINTS = 20_000
 """Fewer points than this do not pay for loading the kernels where they are kept (a thirtieth of a second)."""
 LEAST_TO_KEEP = 2_000_000
@@ -37,9 +38,8 @@ def at_hand() -> bool:
     return all(machine_code.loaded(module) for module in MODULES)
 
 
-def kernels_for(*columns: Any) -> Any:
-    """Those of the ground filter, for arrays of numpy that they can read as they are; None for others, and where they are not
-    at hand."""
+def kernels_for(*columns: Any, module: ModuleType = ground_kernels) -> Any:
+    """Those of a module, for arrays of numpy that they can read as they are; None for others, or where none is at hand."""
     if not at_hand() or not all(isinstance(column, np.ndarray) and column.flags.c_contiguous for column in columns):
         return None
-    return ground_kernels
+    return module

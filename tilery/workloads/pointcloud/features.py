@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tilery.workloads.pointcloud.array_module import module_of
+from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import Window
 
 NO_PLANE = 1 << 62
@@ -176,7 +179,13 @@ def _fit(square: _Moments, cell_mm: int, least: int) -> tuple[Any, Any, Any, tup
 
 def around(values: Any, reach: int) -> Any:
     """Sum over the square of cells within `reach`; beyond the raster counts as 0. int32 if of booleans."""
-    xp = module_of(values)
+    xp, kernels = module_of(values), kernels_for(values) if values.dtype in (bool, np.int64) else None
+    if kernels is not None:
+        cells = values.dtype == bool
+        sums = np.empty(values.shape, np.int32 if cells else np.int64)
+        of = kernels.total_of_cells if cells else kernels.total_of_long
+        of(values, reach, np.zeros(values.shape[1], np.int64), sums)
+        return sums
     total = values.astype(xp.int32 if values.dtype == bool else values.dtype)
     for axis in (0, 1):
         line = total.swapaxes(0, axis)

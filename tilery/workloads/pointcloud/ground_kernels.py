@@ -89,7 +89,7 @@ def opened(
 
 
 @called
-def _quotient(value: int, divisor: int, inverse: float) -> int:
+def quotient(value: int, divisor: int, inverse: float) -> int:
     """Of numbers from 0 to 2^52, as floats divide faster than integers."""
     quotient = int(value * inverse)
     rest = value - quotient * divisor
@@ -115,8 +115,8 @@ def lower(x: Any, y: Any, z: Any, west: int, south: int, cell_mm: int, grid: Any
     """Lower the cells of `grid`, whose corner is at `west` and `south` (mm), to the lowest of their points."""
     inverse = 1.0 / cell_mm
     for point in range(len(x)):
-        column = _quotient(x[point] - west, cell_mm, inverse)
-        row = _quotient(y[point] - south, cell_mm, inverse)
+        column = quotient(x[point] - west, cell_mm, inverse)
+        row = quotient(y[point] - south, cell_mm, inverse)
         if z[point] < grid[row, column]:
             grid[row, column] = z[point]
 
@@ -127,8 +127,8 @@ def lower_some(x: Any, y: Any, z: Any, which: Any, west: int, south: int, cell_m
     inverse = 1.0 / cell_mm
     for number in range(len(which)):
         point = which[number]
-        column = _quotient(x[point] - west, cell_mm, inverse)
-        row = _quotient(y[point] - south, cell_mm, inverse)
+        column = quotient(x[point] - west, cell_mm, inverse)
+        row = quotient(y[point] - south, cell_mm, inverse)
         if z[point] < grid[row, column]:
             grid[row, column] = z[point]
 
@@ -162,7 +162,7 @@ def label(
         if x[point] < west or x[point] >= east or y[point] < south or y[point] >= north:
             continue
         place_x, place_y = x[point] - corner[0], y[point] - corner[1]
-        column, row = _quotient(place_x, cell_mm, inverse), _quotient(place_y, cell_mm, inverse)
+        column, row = quotient(place_x, cell_mm, inverse), quotient(place_y, cell_mm, inverse)
         own = np.int64(terrain[row, column])
         if own == VOID:
             labels[point], heights[point] = UNCLASSIFIED, VOID
@@ -203,8 +203,8 @@ def deal(x: Any, y: Any, layout: Any, key: Any, stops: Any, order: Any) -> None:
     inverse = 1.0 / layout[2]
     stops[:] = 0
     for point in range(len(x)):
-        column = _quotient(x[point] - layout[0], layout[2], inverse)
-        row = _quotient(y[point] - layout[1], layout[2], inverse)
+        column = quotient(x[point] - layout[0], layout[2], inverse)
+        row = quotient(y[point] - layout[1], layout[2], inverse)
         tile = row * layout[3] + column
         key[point] = tile
         stops[tile] += 1
@@ -277,17 +277,16 @@ def fill(surface: Any, reach: int, one_sided: bool, one: int, ahead: Any, behind
                 filled[row, column] = one_sum // one_weight
 
 
-@kernel(NOTHING, GRID, LONG, PLACES, TABLE)
-def total(values: Any, radius: int, column_sums: Any, sums: Any) -> None:
-    """Sums over the square of cells within `radius` into `sums`; beyond the array counts as 0. `column_sums` are 0."""
+@called
+def _total(values: Any, radius: int, column_sums: Any, sums: Any) -> None:
     rows, columns = values.shape
     for row in range(-radius, rows):
         if row + radius < rows:
             for column in range(columns):
-                column_sums[column] += values[row + radius, column]
+                column_sums[column] += np.int64(values[row + radius, column])
         if row - radius > 0:
             for column in range(columns):
-                column_sums[column] -= values[row - radius - 1, column]
+                column_sums[column] -= np.int64(values[row - radius - 1, column])
         if row < 0:
             continue
         inside = ZERO
@@ -298,6 +297,24 @@ def total(values: Any, radius: int, column_sums: Any, sums: Any) -> None:
                 inside -= column_sums[column - radius - 1]
             if column >= 0:
                 sums[row, column] = inside
+
+
+@kernel(NOTHING, GRID, LONG, PLACES, TABLE)
+def total(values: Any, radius: int, column_sums: Any, sums: Any) -> None:
+    """Sums over the square of cells within `radius` into `sums`; beyond the array counts as 0. `column_sums` are 0."""
+    _total(values, radius, column_sums, sums)
+
+
+@kernel(NOTHING, TABLE, LONG, PLACES, TABLE)
+def total_of_long(values: Any, radius: int, column_sums: Any, sums: Any) -> None:
+    """The same of wider numbers."""
+    _total(values, radius, column_sums, sums)
+
+
+@kernel(NOTHING, MASK, LONG, PLACES, GRID)
+def total_of_cells(values: Any, radius: int, column_sums: Any, sums: Any) -> None:
+    """How many cells there are."""
+    _total(values, radius, column_sums, sums)
 
 
 @kernel(NOTHING, GRID, GRID, LONG, GRID, MASK)

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from tilery.workloads.pointcloud import point_kernels
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.bridges import REACH as BRIDGE_REACH
 from tilery.workloads.pointcloud.bridges import with_landings
 from tilery.workloads.pointcloud.candidates import CLASS, HOUSE, WATER, Candidates
+from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, LOW_NOISE, UNCLASSIFIED, GroundResult
@@ -26,7 +28,7 @@ from tilery.workloads.pointcloud.options import ObjectOptions
 from tilery.workloads.pointcloud.water import NEAR_MM, water_cells
 from tilery.workloads.pointcloud.water import REACH as WATER_REACH
 from tilery.workloads.pointcloud.wide_roofs import REACH as WIDE_REACH
-from tilery.workloads.pointcloud.wide_roofs import Shares, level_cells, wide_roofs
+from tilery.workloads.pointcloud.wide_roofs import Shares, Some, level_cells, wide_roofs
 
 LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE = 3, 4, 5, 6, 14, 18
 
@@ -123,22 +125,16 @@ def classify_objects(
     With a `forest`, it decides where points are like those that it learned from.
     """
     xp = module_of(z)
-    mine, heights = core.contains(x, y, cell_mm), z
-    labels = xp.where(mine, ground.labels, 0).astype(xp.uint8)
-    ring = core.grow(RING).overlap(ground.window)
+    heights, ring = z, core.grow(RING).overlap(ground.window)
     window = core.grow(REACH).overlap(ground.window)
-    if not bool(mine.any()):
+    labels, low, rest, count, ground_count = sorted_out(x, y, ground.labels, core, window, cell_mm)
+    if not bool(labels.any()):
         nowhere = xp.full(len(z), -1, dtype=xp.int32)
         return Found(labels, labels.copy(), nowhere, nowhere.copy(), (), ring)
-    there = xp.flatnonzero(ground.labels != HALO_ONLY)
-    cells, seen = window.cell_of(x[there], y[there], cell_mm), ground.labels[there]
-    low = _Low(there[seen == GROUND], cells[seen == GROUND])
-    count, ground_count = (xp.bincount(of, minlength=window.width * window.height) for of in (cells, low.cell))
-    count, ground_count = count.reshape(window.shape), ground_count.reshape(window.shape)
     grass = _low_plants(z, ground, low, ground_count, window, cell_mm, options)
-    labels[grass[mine[grass]]] = LOW_VEGETATION
+    labels[grass[labels[grass] != 0]] = LOW_VEGETATION
     otherwise, region = labels.copy(), xp.full(len(z), -1, dtype=xp.int32)
-    terrain = ground.terrain[window.inside(ground.window)]
+    terrain = xp.ascontiguousarray(ground.terrain[window.inside(ground.window)])
     candidates: list[Candidates] = []
     also = region.copy()
     if options.water_m2:
@@ -147,9 +143,7 @@ def classify_objects(
         labels[which] = CLASS[WATER]
         region[which] = cell
         candidates.append(water)
-    del low, grass  # most points of most tiles: what follows needs their room
-    other = there[seen == UNCLASSIFIED]
-    cell = cells[seen == UNCLASSIFIED]
+    other, cell = rest.which, rest.cell
     x, y, z, returns = x[other], y[other], z[other].astype(xp.int64), Returns.of(packed[other], told)
     known = ground.height[other] != VOID
     height = xp.where(known, ground.height[other], 0)
@@ -164,7 +158,7 @@ def classify_objects(
         surface = planes(x, y, z, window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
         described = Described.of(cell, height, returns.several, returns.passed, ground_count, surface, roofs.there, window)
 
-    part = xp.flatnonzero(mine[other])
+    part = xp.flatnonzero(labels[other])
     place = other[part]
     x, y, z, height, cell, several = x[part], y[part], z[part], height[part], cell[part], returns.several[part]
     plain = plants(height, options)
@@ -202,8 +196,9 @@ def classify_objects(
         wide = wide_roofs(level, terrain, window, core, ring, cell_mm, options)
         shares = Shares.of(wide, level, terrain, window, core, ring)
         if shares is not None:
-            taking = shares.taking(cells, heights[there])
-            which, cell = there[taking], cells[taking]
+            which, cell = (
+                xp.concatenate(both) for both in zip(*(shares.taking(some, heights) for some in (low, rest)), strict=True)
+            )
             free = ~xp.isin(labels[which], ONLY_THEMSELVES)
             which, cell = which[free], cell[free]
             wet = which[labels[which] == CLASS[WATER]]
@@ -214,15 +209,33 @@ def classify_objects(
     return Found(labels, otherwise, region, also, tuple(candidates), ring, asked)
 
 
-@dataclass(frozen=True, slots=True)
-class _Low:
-    """The points of the ground: which, and the cell of each."""
+def sorted_out(x: Any, y: Any, seen: Any, core: Window, window: Window, cell_mm: int) -> tuple[Any, Some, Some, Any, Any]:
+    """From places (int64 mm) and what the ground filter says of points: the labels (uint8) of those in the core, 0 for others;
+    the points of the ground, and the unclassified ones; points a cell of the window, and points of the ground a cell.
 
-    which: Any
-    cell: Any
+    Points that were labelled lie in the window.
+    """
+    xp, size = module_of(x), window.width * window.height
+    kernels = kernels_for(x, y, seen, module=point_kernels)
+    if kernels is not None:
+        labels, count, ground_count = np.empty(len(x), np.uint8), np.zeros(size, np.int64), np.zeros(size, np.int64)
+        low, rest = (
+            Some(*(np.empty(int(np.count_nonzero(seen == kind)), np.int64) for _ in range(2)))
+            for kind in (GROUND, UNCLASSIFIED)
+        )
+        layout = np.array([*window.edges(cell_mm)[:2], cell_mm, window.width], np.int64)
+        edges = np.array(core.edges(cell_mm), np.int64)
+        kernels.sort(x, y, seen, edges, layout, labels, count, ground_count, low.which, low.cell, rest.which, rest.cell)
+    else:
+        labels = xp.where(core.contains(x, y, cell_mm), seen, 0).astype(xp.uint8)
+        there = xp.flatnonzero(seen != HALO_ONLY)
+        cells, kinds = window.cell_of(x[there], y[there], cell_mm), seen[there]
+        low, rest = (Some(there[kinds == kind], cells[kinds == kind]) for kind in (GROUND, UNCLASSIFIED))
+        count, ground_count = (xp.bincount(of, minlength=size) for of in (cells, low.cell))
+    return labels, low, rest, count.reshape(window.shape), ground_count.reshape(window.shape)
 
 
-def _onto_water(water: Candidates, low: _Low, z: Any, labels: Any, window: Window, ring: Window) -> tuple[Any, Any]:
+def _onto_water(water: Candidates, low: Some, z: Any, labels: Any, window: Window, ring: Window) -> tuple[Any, Any]:
     """The points (indices) of the ground at the level of what may be water, and in which cell of the ring (flat index)."""
     xp = module_of(z)
     assert water.value is not None
@@ -240,7 +253,7 @@ def _onto_water(water: Candidates, low: _Low, z: Any, labels: Any, window: Windo
 
 
 def _low_plants(
-    z: Any, ground: GroundResult, low: _Low, ground_count: Any, window: Window, cell_mm: int, options: ObjectOptions
+    z: Any, ground: GroundResult, low: Some, ground_count: Any, window: Window, cell_mm: int, options: ObjectOptions
 ) -> Any:
     """Which points (indices) that passed for ground stand too high for it, where points are dense enough to tell: grass."""
     xp = module_of(z)

@@ -8,36 +8,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilery.workloads.pointcloud import point_kernels
+from tilery.workloads.pointcloud.compiled import kernels_for
+
+GROUND = 2
+NONE = 1 << 62
+"""Beyond every coordinate (mm)."""
 RANGES = ("x_mm", "y_mm", "z_mm", "ground_mm")
 
 
-def of_labels(
+def of_tile(
     labels: NDArray[np.uint8],
+    otherwise: NDArray[np.uint8],
+    counted: NDArray[np.uint8],
     source: NDArray[np.uint8],
-    x_mm: NDArray[Any],
-    y_mm: NDArray[Any],
-    z_mm: NDArray[Any],
-    sure: NDArray[np.bool_] | None = None,
-    ground: NDArray[np.bool_] | None = None,
+    x_mm: NDArray[np.int64],
+    y_mm: NDArray[np.int64],
+    z_mm: NDArray[np.int32],
 ) -> dict[str, Any]:
-    """Statistics of some points (mm): how many of each class, of which class of the input became which (`was`), their extent,
-    and the heights of ground (or of the points that are said to be that) and of all. The classes of points that are not `sure`
-    are not counted."""
-    ground = labels == 2 if ground is None else ground
-    final = labels if sure is None else labels[sure]
-    counts = np.bincount(final, minlength=1)
+    """Statistics of the points (mm) that a tile owns (label not 0): how many there are, of each class, and of which class of
+    the input became which (`was`), those without a class to be `counted` under left out; their extent, and the heights of
+    those whose label is, or otherwise would be, ground."""
+    kernels = kernels_for(labels, otherwise, counted, source, x_mm, y_mm, z_mm, module=point_kernels)
+    if kernels is not None:
+        changes, ranges = np.zeros(1 << 16, np.int64), np.array([NONE, -NONE] * len(RANGES), np.int64)
+        kernels.tally(labels, otherwise, counted, source, x_mm, y_mm, z_mm, changes, ranges)
+        spans = [span if span[0] <= span[1] else [] for span in ranges.reshape(-1, 2).tolist()]
+    else:
+        owned = labels != 0
+        sure, ground = counted != 0, (labels == GROUND) | (otherwise == GROUND)
+        changes = np.bincount(source[owned & sure].astype(np.int64) << 8 | counted[owned & sure], minlength=1 << 16)
+        spans = [_range(values) for values in (x_mm[owned], y_mm[owned], z_mm[owned], z_mm[owned & ground])]
+    classes = changes.reshape(256, 256).sum(axis=0)
     return {
-        "points": len(labels),
-        "classes": {str(label): int(count) for label, count in enumerate(counts) if count},
-        "was": was(source if sure is None else source[sure], final),
-        **{name: _range(values) for name, values in zip(RANGES, (x_mm, y_mm, z_mm, z_mm[ground]), strict=True)},
+        "points": int(np.count_nonzero(labels)),
+        "classes": {str(label): int(classes[label]) for label in np.flatnonzero(classes).tolist()},
+        "was": {f"{pair >> 8}>{pair & 255}": int(changes[pair]) for pair in np.flatnonzero(changes).tolist()},
+        **dict(zip(RANGES, spans, strict=True)),
     }
-
-
-def was(source: NDArray[np.uint8], labels: NDArray[np.uint8]) -> dict[str, int]:
-    """How many points of each class of the input (`source`) have which class now, as "from>to"."""
-    counts = np.bincount(source.astype(np.int64) << 8 | labels, minlength=1)
-    return {f"{pair >> 8}>{pair & 255}": int(counts[pair]) for pair in np.flatnonzero(counts).tolist()}
 
 
 def _range(values: NDArray[Any]) -> list[int]:

@@ -89,6 +89,14 @@ def _outline(found: Candidates, there: Any, terrain: Any, window: Window, core: 
 
 
 @dataclass(frozen=True, slots=True)
+class Some:
+    """Some of the points: which (indices), and the cell of each (flat index in a window)."""
+
+    which: Any
+    cell: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Shares:
     """Which points have part in a wide roof: rasters of the window, of its cells."""
 
@@ -140,12 +148,13 @@ class Shares:
         xp = module_of(terrain)
         return cls(xp.asarray(cell), xp.asarray(least), xp.asarray(most))
 
-    def taking(self, cells: Any, z: Any) -> Any:
-        """Which points (indices) take part, from their cells in the window and heights (mm)."""
-        xp = module_of(z)
-        near = xp.flatnonzero(self.cell[cells] >= 0)
-        cells, z = cells[near], z[near]
-        return near[(z >= self.least[cells]) & (z <= self.most[cells])]
+    def taking(self, some: Some, heights: Any) -> tuple[Any, Any]:
+        """Those of some points that take part (indices, and the cell of each), from the heights (mm) of all."""
+        near = module_of(heights).flatnonzero(self.cell[some.cell] >= 0)
+        which, cell = some.which[near], some.cell[near]
+        z = heights[which]
+        taking = (z >= self.least[cell]) & (z <= self.most[cell])
+        return which[taking], cell[taking]
 
 
 def is_wide_roof(cells: int, sums: Mapping[str, int], options: ObjectOptions, cell_mm: int) -> bool:

@@ -1,0 +1,67 @@
+"""Compiled passes over the points of a tile: bit for bit what the arrays' own operations give (objects.py, statistics.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tilery.workloads.pointcloud.ground_kernels import BYTES, FLAT, GROUND, HALO_ONLY, PLACES, UNCLASSIFIED, quotient
+from tilery.workloads.pointcloud.machine_code import NOTHING, kernel
+
+
+@kernel(NOTHING, PLACES, PLACES, BYTES, PLACES, PLACES, BYTES, PLACES, PLACES, PLACES, PLACES, PLACES, PLACES)
+def sort(
+    x: Any,
+    y: Any,
+    seen: Any,
+    core: Any,
+    layout: Any,
+    labels: Any,
+    count: Any,
+    ground_count: Any,
+    ground: Any,
+    ground_cell: Any,
+    other: Any,
+    other_cell: Any,
+) -> None:
+    """As `objects.sorted_out`: labels of the points in `core` (west, south, east, north; mm), points a cell, and the points of
+    ground and the unclassified ones, which and in which cell. `layout`: west and south of the first cell, its side (mm), cells
+    in a row."""
+    west, south, east, north = core[0], core[1], core[2], core[3]
+    inverse = 1.0 / layout[2]
+    grounds, others = np.int64(0), np.int64(0)
+    for point in range(len(x)):
+        kind = seen[point]
+        if kind == HALO_ONLY:
+            labels[point] = HALO_ONLY
+            continue
+        inside = (x[point] >= west) & (x[point] < east) & (y[point] >= south) & (y[point] < north)
+        labels[point] = kind if inside else HALO_ONLY
+        column = quotient(x[point] - layout[0], layout[2], inverse)
+        cell = quotient(y[point] - layout[1], layout[2], inverse) * layout[3] + column
+        count[cell] += 1
+        if kind == GROUND:
+            ground_count[cell] += 1
+            ground[grounds], ground_cell[grounds] = point, cell
+            grounds += 1
+        elif kind == UNCLASSIFIED:
+            other[others], other_cell[others] = point, cell
+            others += 1
+
+
+@kernel(NOTHING, BYTES, BYTES, BYTES, BYTES, PLACES, PLACES, FLAT, PLACES, PLACES)
+def tally(labels: Any, otherwise: Any, counted: Any, source: Any, x: Any, y: Any, z: Any, changes: Any, ranges: Any) -> None:
+    """As `statistics.of_tile`: points (label not 0) by the class that they had (high byte) and the one under which they are
+    counted, if any, into `changes`; least and largest x, y, z and height of ground into `ranges`."""
+    for point in range(len(labels)):
+        if labels[point] == 0:
+            continue
+        if counted[point] != 0:
+            changes[(np.int64(source[point]) << 8) | np.int64(counted[point])] += 1
+        height = np.int64(z[point])
+        ranges[0], ranges[1] = min(ranges[0], x[point]), max(ranges[1], x[point])
+        ranges[2], ranges[3] = min(ranges[2], y[point]), max(ranges[3], y[point])
+        ranges[4], ranges[5] = min(ranges[4], height), max(ranges[5], height)
+        if labels[point] == GROUND or otherwise[point] == GROUND:
+            ranges[6], ranges[7] = min(ranges[6], height), max(ranges[7], height)
