@@ -15,6 +15,7 @@ from cli.find_run import find_run
 from cli.options import Json, Root, RunName, Stack, Tenant
 from cli.target import StackTarget, Target, TwinTarget, find
 from cli.text import err, local_time, short
+from tilery.outcomes import Transient
 
 _QUERY_WAIT_S = 60.0
 _MOST_LINES = 10_000
@@ -136,6 +137,8 @@ def _results(client: Any, query: str) -> list[Any]:
     until = time.monotonic() + _QUERY_WAIT_S
     while True:
         answer = client.get_query_results(queryId=query)
-        if answer["status"] not in ("Scheduled", "Running") or time.monotonic() > until:
+        if answer["status"] == "Complete":
             return list(answer["results"])
+        if answer["status"] not in ("Scheduled", "Running") or time.monotonic() > until:
+            raise Transient(f"CloudWatch Logs did not find the lines of this run ({answer['status'].lower()}); try again")
         time.sleep(1)

@@ -2,12 +2,15 @@
 
 import io
 import json
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from cli import logs
 from cli.logs import entry, readable
 from cli.progress import Display, Step
+from tilery.outcomes import Transient
 
 
 class Clock:
@@ -74,6 +77,19 @@ def test_the_bar_of_a_stage_that_failed_stays_where_it_was() -> None:
 
     assert "7/20" in text.getvalue()
     assert "20/20" not in text.getvalue()
+
+
+def test_a_search_for_logs_that_fails_does_not_look_like_a_run_without_any() -> None:
+    class Logs:
+        def __init__(self, status: str) -> None:
+            self.status = status
+
+        def get_query_results(self, queryId: str) -> dict[str, Any]:
+            return {"status": self.status, "results": []}
+
+    assert logs._results(Logs("Complete"), "q") == []
+    with pytest.raises(Transient, match=r"did not find the lines of this run \(timeout\)"):
+        logs._results(Logs("Timeout"), "q")
 
 
 def test_a_structured_log_line_reads_well() -> None:
