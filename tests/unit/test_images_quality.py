@@ -98,6 +98,23 @@ def test_a_small_blur_of_a_photograph_is_within_57_decibels(photo: bytes, deviat
     assert decibels(gaussian.blurred(values, deviation), exact) > 57
 
 
+@pytest.mark.parametrize("size", [(1024, 1024), (700, 600), (900, 200), (200, 900)])
+def test_a_larger_picture_lies_where_the_smaller_one_lay(photo: bytes, tmp_path: Path, size: tuple[int, int]) -> None:
+    """Half a pixel off, which libvips' own `resize` is, makes 38 decibels of it."""
+    (made,) = pieces(photo, [["resize", f"{size[0]}x{size[1]}"]], tmp_path)
+    shrunk = Image.open(io.BytesIO(photo))
+    for side in ((min(512, size[0]), min(512, size[1])), size):
+        kind = Image.Resampling.BICUBIC if side == size else Image.Resampling.LANCZOS
+        shrunk = shrunk.resize(side, kind)
+    assert decibels(made, np.asarray(shrunk, np.float64)) > 52
+
+
+def test_sharpening_is_the_unsharp_mask(photo: bytes, tmp_path: Path) -> None:
+    values = np.asarray(Image.open(io.BytesIO(photo)), np.float64)
+    (made,) = pieces(photo, [["sharpen", 1]], tmp_path)
+    assert decibels(made, 2 * values - across(values, (bell(512, 1), bell(512, 1)))) > 55
+
+
 @pytest.mark.parametrize("kind", ["gaussian 0.5", "gaussian 1", "gaussian 2", "gaussian 7", "box 1", "box 5"])
 def test_blurs_of_larger_pictures_are_as_good_and_keep_the_brightness(photo: bytes, tmp_path: Path, kind: str) -> None:
     """By libvips, with masks that it does not round."""
