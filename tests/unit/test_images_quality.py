@@ -98,6 +98,16 @@ def test_a_small_blur_of_a_photograph_is_within_57_decibels(photo: bytes, deviat
     assert decibels(gaussian.blurred(values, deviation), exact) > 57
 
 
+@pytest.mark.parametrize("size", [(1080, 808), (1083, 811), (1082, 812)])
+def test_a_strong_reduction_of_a_jpeg_lies_where_it_should(tmp_path: Path, size: tuple[int, int]) -> None:
+    """What the decoder shrinks by 8 and does not divide by it would lie off by as much as a pixel: 33 decibels."""
+    out = io.BytesIO()
+    Image.open(real("imagery/photos/cat_1080p.jpg")).convert("RGB").resize(size).save(out, "JPEG", quality=95)
+    (made,) = pieces(out.getvalue(), [["resize", "60x45"]], tmp_path)
+    exact = across(np.asarray(Image.open(io.BytesIO(out.getvalue()))), (lanczos(size[1], 45), lanczos(size[0], 60)))
+    assert decibels(made, exact) > 48
+
+
 @pytest.mark.parametrize("size", [(1024, 1024), (700, 600), (900, 200), (200, 900)])
 def test_a_larger_picture_lies_where_the_smaller_one_lay(photo: bytes, tmp_path: Path, size: tuple[int, int]) -> None:
     """Half a pixel off, which libvips' own `resize` is, makes 38 decibels of it."""

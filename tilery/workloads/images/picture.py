@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,8 +31,6 @@ INLINE = 8 * 2**20
 """Bytes of pieces that are handed over in memory."""
 LARGE = 16.0
 """Megapixels from which a picture is decoded while no other large one is: this bounds the worker's memory."""
-SHRINKS = 4.0
-"""Reduction by the first operation from which the JPEG decoder does part of it: twice the size is left to resample."""
 
 
 def _at_will() -> None:
@@ -118,7 +115,7 @@ def _first(task: _Task) -> tuple[Facts, list[dict[str, Any]]]:
     """The first frame: at once where that is possible, else from the file."""
     if task.data is not None:
         plain = None if task.options.metadata == "keep" else plain_jpeg(task.data)
-        if plain and pixels.first_reduction(task.operations, plain[1].width, plain[1].height) < SHRINKS:
+        if plain and _shrink(task.operations, plain[1]) == 1:
             check_size(plain[1].width, plain[1].height, task.options.max_megapixels)
             try:
                 return plain[1], _written(pixels.Piece.of_values(plain[0]), plain[1], task, 0)
@@ -135,9 +132,7 @@ def _either(task: _Task, page: int) -> tuple[Facts, list[dict[str, Any]]]:
         image, facts = with_vips(task.path, most, page=page)
         if facts.width * facts.height > LARGE * 1e6:
             task.alone()
-        reduction = pixels.first_reduction(task.operations, *_upright_size(facts))
-        if facts.format == "jpeg" and reduction >= SHRINKS:
-            shrink = min(8, 2 ** int(math.log2(reduction / 2)))
+        if facts.format == "jpeg" and (shrink := _shrink(task.operations, facts)) > 1:
             image, facts = with_vips(task.path, most, shrink, page)
         return facts, _written(pixels.Piece.of(upright_srgb(image, facts)), facts, task, page)
     except pyvips.Error as error:
@@ -155,8 +150,14 @@ def _unwritable(task: _Task, error: pyvips.Error) -> Refused:
     return Refused("encode", f"its result cannot be written as {task.options.output}: {readable(error)}")
 
 
-def _upright_size(facts: Facts) -> tuple[int, int]:
-    return (facts.height, facts.width) if facts.orientation > 4 else (facts.width, facts.height)
+def _shrink(operations: list[Operation], facts: Facts) -> int:
+    """By how much the decoder may shrink a JPEG that the first operation reduces: twice the size is left to resample.
+
+    Only by what divides both sides: the last pixel of others is a part of one, and all would lie a little off.
+    """
+    upright = (facts.height, facts.width) if facts.orientation > 4 else (facts.width, facts.height)
+    reduction = pixels.first_reduction(operations, *upright)
+    return next((by for by in (8, 4, 2) if 2 * by <= reduction and facts.width % by == facts.height % by == 0), 1)
 
 
 def _written(whole: pixels.Piece, facts: Facts, task: _Task, page: int) -> list[dict[str, Any]]:
