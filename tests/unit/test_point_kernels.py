@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud import compiled, objects, statistics
+from tilery.workloads.pointcloud.coordinates import write_millimetres
 from tilery.workloads.pointcloud.features import around
-from tilery.workloads.pointcloud.grid import Window
+from tilery.workloads.pointcloud.grid import Window, to_millimetres
 
 pytest.importorskip("numba")
 Seed = st.integers(0, 2**32 - 1)
@@ -51,6 +54,26 @@ def test_points_are_counted(seed: int, points: int) -> None:
     one, other = both(lambda: statistics.of_tile(labels, otherwise, counted, source, x, y, z))
     assert one == other
     assert one["points"] == np.count_nonzero(labels)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1), st.sampled_from([0.01, 0.001, 1 / 3]), st.integers(-9, 9))
+def test_places_are_converted(stored: list[int], scale: float, offset: int) -> None:
+    file = SimpleNamespace(name="some.laz", scales=(scale, scale, scale / 10), offsets=(offset / 7, 0.0, 0.0))
+    column = np.array(stored, np.int32)
+
+    def written() -> Any:
+        into = tuple(np.zeros(len(stored), np.int32) for _ in range(3))
+        try:
+            write_millimetres(cast(Any, file), (column, column, column), 1200 / 3937, 0.3, (5_000_000, -5_000_000), into)
+        except BadInput as refused:
+            return str(refused)
+        return [one.tolist() for one in into]
+
+    one, other = both(written)
+    assert one == other
+    if not isinstance(one, str):
+        assert one[0] == (to_millimetres(column, scale, offset / 7, 1200 / 3937) - 5_000_000).tolist()
 
 
 @settings(deadline=None, max_examples=30)

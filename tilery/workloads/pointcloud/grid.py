@@ -57,21 +57,46 @@ def to_millimetres(stored: npt.NDArray[Any], scale: float, offset: float, unit_m
     `scale` and `offset` are taken as the decimals they print as (0.01 is one hundredth), `unit_m` is metres per unit.
     The result depends on the point's own coordinate only. Exact for every scale and offset that a float64 can hold.
     """
-    to_mm = exact_unit(unit_m) * MM_PER_M
-    step = Fraction(repr(float(scale))) * to_mm
-    start = Fraction(repr(float(offset))) * to_mm
-    whole = math.floor(start)
-    rest = start - whole
-    denominator = math.lcm(step.denominator, rest.denominator)
-    factor = step.numerator * (denominator // step.denominator)
-    add = rest.numerator * (denominator // rest.denominator)
+    to = Conversion.of(scale, offset, unit_m)
     wide = stored.astype(np.int64)
-    if denominator == 1:
-        exact = abs(factor) < 2**31
-        return wide * factor + (whole + add) if exact else _by_python(wide, factor, add, 1, whole)
-    if abs(factor) * 2**31 + add < 2**63 and denominator < 2**63:
-        return np.asarray((wide * factor + add) // denominator + whole, dtype=np.int64)
-    return _by_python(wide, factor, add, denominator, whole)
+    if not to.fits:
+        return _by_python(wide, to.factor, to.add, to.denominator, to.whole)
+    if to.denominator == 1:
+        return wide * to.factor + (to.whole + to.add)
+    return np.asarray((wide * to.factor + to.add) // to.denominator + to.whole, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """From a file's integers to millimetres: (integer * `factor` + `add`) // `denominator` + `whole`."""
+
+    factor: int
+    add: int
+    denominator: int
+    whole: int
+
+    @classmethod
+    def of(cls, scale: float, offset: float, unit_m: float | Fraction) -> Conversion:
+        """For what `to_millimetres` takes."""
+        to_mm = exact_unit(unit_m) * MM_PER_M
+        step = Fraction(repr(float(scale))) * to_mm
+        start = Fraction(repr(float(offset))) * to_mm
+        whole = math.floor(start)
+        rest = start - whole
+        denominator = math.lcm(step.denominator, rest.denominator)
+        return cls(
+            step.numerator * (denominator // step.denominator),
+            rest.numerator * (denominator // rest.denominator),
+            denominator,
+            whole,
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Whether 64 bits do for every int32."""
+        if self.denominator == 1:
+            return abs(self.factor) < 2**31
+        return abs(self.factor) * 2**31 + self.add < 2**63 and self.denominator < 2**63
 
 
 def _by_python(stored: Millimetres, factor: int, add: int, denominator: int, whole: int) -> Millimetres:

@@ -65,3 +65,19 @@ def tally(labels: Any, otherwise: Any, counted: Any, source: Any, x: Any, y: Any
         ranges[4], ranges[5] = min(ranges[4], height), max(ranges[5], height)
         if labels[point] == GROUND or otherwise[point] == GROUND:
             ranges[6], ranges[7] = min(ranges[6], height), max(ranges[7], height)
+
+
+@kernel(NOTHING, FLAT, PLACES, FLAT, PLACES)
+def convert(stored: Any, how: Any, into: Any, ends: Any) -> None:
+    """As `coordinates.write_millimetres` does with one axis; the least and the largest number into `ends`. `how`: the numbers
+    of a `grid.Conversion`."""
+    factor, add, denominator, whole = how[0], how[1], how[2], how[3]
+    least, most = np.int64(1 << 62), np.int64(-(1 << 62))
+    for point in range(len(stored)):
+        place = np.int64(stored[point]) * factor + add
+        if denominator != 1:
+            place //= denominator
+        place += whole
+        least, most = min(least, place), max(most, place)
+        into[point] = place
+    ends[0], ends[1] = least, most

@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.outcomes import BadInput
 from tilery.workload import Done, Item, Work
 from tilery.workloads.pointcloud import deciding, drawing, fragments, layers, merging, ortho, regions, sheets
 from tilery.workloads.pointcloud.array_module import array_module
 from tilery.workloads.pointcloud.classify import classify
-from tilery.workloads.pointcloud.columns import iter_columns
+from tilery.workloads.pointcloud.columns import Columns, iter_columns
+from tilery.workloads.pointcloud.coordinates import write_millimetres
 from tilery.workloads.pointcloud.dealt import Dealt, Members
 from tilery.workloads.pointcloud.finishing import write_shard
-from tilery.workloads.pointcloud.fragments import COLUMNS, Fragment
+from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import TileIndex, tile_id
+from tilery.workloads.pointcloud.grid import TileIndex, tile_id, to_millimetres
 from tilery.workloads.pointcloud.gridding import Undecided
 from tilery.workloads.pointcloud.ground import Lowest, Terrain, terrain_below
 from tilery.workloads.pointcloud.heap import give_back_freed_pages
-from tilery.workloads.pointcloud.las_header import read_las
+from tilery.workloads.pointcloud.las_header import LasFile, read_las
 from tilery.workloads.pointcloud.lists import SUMMARY, TOLD_IN, WRITTEN
 from tilery.workloads.pointcloud.objects import REACH
 from tilery.workloads.pointcloud.options import PointCloudOptions
 from tilery.workloads.pointcloud.regions import Refused, Region
-from tilery.workloads.pointcloud.tiling import has_colour, points_of, shard_of
+from tilery.workloads.pointcloud.tiling import has_colour, shard_of
 
 TERRAIN_CELLS = 4_000_000
 """Cells whose terrain is told at once: a hundred bytes each on the way."""
@@ -153,6 +153,16 @@ class Drop:
         return replace(self.points.take(members), x=x, y=y)
 
 
+def tile_of_first(file: LasFile, columns: Columns, frame: Frame) -> TileIndex:
+    """The tile that owns the first of some points."""
+    x, y = (
+        to_millimetres(stored[:1], scale, offset, frame.unit_m)
+        for stored, scale, offset in zip((columns.x, columns.y), file.scales, file.offsets, strict=False)
+    )
+    column, row = frame.grid.tile_of(x, y)
+    return int(column[0]), int(row[0])
+
+
 def corner_mm(tile: TileIndex, frame: Frame) -> tuple[int, int]:
     size = frame.grid.side * frame.grid.cell_mm
     return tile[0] * size, tile[1] * size
@@ -182,18 +192,14 @@ def read_points(work: Work[PointCloudOptions], items: list[Item], frame: Frame) 
         wanted = {"intensity": frame.needs.intensity, "rgb": coloured}
         for _, columns in iter_columns(work.store, source, file, shard_of(item), **wanted):
             to = slice(start, start + len(columns))
-            batch = points_of(file, columns, frame, 0, 0)
-            corner = corner or tuple(int(index) for index in frame.grid.tile_of(batch.x[0], batch.y[0]))  # type: ignore[assignment]
-            assert corner is not None
-            for column, new, edge in zip((x, y), (batch.x, batch.y), corner_mm(corner, frame), strict=True):
-                if max(abs(int(new.min()) - edge), abs(int(new.max()) - edge)) >= 2**31:
-                    raise BadInput(f"{file.name} has points more than 2,147 km from others; a scale or an offset is wrong")
-                column[to] = new - edge
+            corner = corner or tile_of_first(file, columns, frame)
+            stored, into = (columns.x, columns.y, columns.z), (x[to], y[to], points.z[to])
+            write_millimetres(file, stored, frame.unit_m, frame.z_unit_m, corner_mm(corner, frame), into)
             if columns.contexts is not None:
                 contexts[to] = columns.contexts
-            for name in COLUMNS:
-                column, new = getattr(points, name), getattr(batch, name)
-                if name not in ("x", "y", "index") and column is not None and new is not None:
+            pairs = (points.returns, columns.returns), (points.source, columns.classes)
+            for column, new in (*pairs, (points.intensity, columns.intensity), (points.rgb, columns.rgb)):
+                if column is not None and new is not None:
                     column[to] = new
             start = to.stop
     assert corner is not None
