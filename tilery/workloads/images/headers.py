@@ -20,8 +20,8 @@ _NOT_READ = (
     ("PDF", 0, (b"%PDF",)),
     ("PostScript", 0, (b"%!PS", b"\xc5\xd0\xd3\xc6")),
     ("SVG", 0, (b"<svg", b"<?xml", b"<!DOCTYPE")),
-    ("ZIP", 0, (b"PK\x03\x04",)),
-    ("video", 4, (b"ftypisom", b"ftypiso2", b"ftypmp4", b"ftypqt", b"ftypM4V", b"moov")),
+    ("a ZIP archive", 0, (b"PK\x03\x04",)),
+    ("a video", 4, (b"ftypisom", b"ftypiso2", b"ftypmp4", b"ftypqt", b"ftypM4V", b"moov")),
 )
 
 

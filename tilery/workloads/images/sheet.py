@@ -82,7 +82,8 @@ def _cell(
     if row["status"] == "error":
         draw.line((x + 46, y + 26, x + CELL - 46, y + 66), RED, 3)
         draw.line((x + 46, y + 66, x + CELL - 46, y + 26), RED, 3)
-        for line, text in enumerate(_wrapped(draw, row["reason"], CELL - 12, font, 3)):
+        reason = row["reason"].removeprefix("it is damaged or uses a variant that is not read: ")
+        for line, text in enumerate(_wrapped(draw, reason, CELL - 12, font, 3)):
             draw.text((x + 6, y + 80 + line * 15), text, RED, font)
     else:
         page.paste(minis[row["source"]], corner)
