@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud import compiled, objects, statistics
+from tilery.workloads.pointcloud.candidates import connected
 from tilery.workloads.pointcloud.coordinates import write_millimetres
 from tilery.workloads.pointcloud.features import around
 from tilery.workloads.pointcloud.grid import Window, to_millimetres
@@ -81,5 +82,15 @@ def test_places_are_converted(stored: list[int], scale: float, offset: int) -> N
 def test_sums_over_squares(seed: int, rows: int, columns: int, reach: int, cells: bool) -> None:
     values = np.random.default_rng(seed).integers(-(1 << 40), 1 << 40, (rows, columns))
     one, other = both(lambda: around(values > 0 if cells else values, reach))
+    assert one.dtype == other.dtype
+    assert np.array_equal(one, other)
+
+
+@settings(deadline=None, max_examples=40)
+@given(Seed, st.integers(1, 15), st.integers(1, 15), st.sampled_from([0.1, 0.4, 0.6, 1.0]))
+def test_regions_of_cells(seed: int, rows: int, columns: int, share: float) -> None:
+    there = np.random.default_rng(seed).random((rows, columns)) < share
+    (one, count), (other, plain) = both(lambda: connected(there))
+    assert count == plain == one.max(initial=0)
     assert one.dtype == other.dtype
     assert np.array_equal(one, other)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tilery.workloads.pointcloud import gridding, sheets
 from tilery.workloads.pointcloud.grid import Window
@@ -59,6 +58,8 @@ class Survey:
         return self._share(self.squares.values[1] == 0)
 
     def _surveyed(self) -> NDArray[np.bool_]:
+        from scipy import ndimage
+
         inside: NDArray[np.bool_] = ndimage.binary_fill_holes(self.squares.values[0] > 0)
         return inside
 

@@ -14,7 +14,6 @@ import shapely
 import shapely.affinity
 from numpy.typing import NDArray
 from rasterio.transform import Affine
-from scipy import ndimage
 
 from tilery.workloads.pointcloud import gridding, sheets
 from tilery.workloads.pointcloud.geopackage import Column, GeoPackage, Layer
@@ -171,6 +170,8 @@ def closed(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     steps = np.arange(-reach, reach + 1)
     square = np.ones((2 * reach + 1, 2 * reach + 1), bool)
     disk = steps[:, None] ** 2 + steps**2 <= reach**2  # a square would cut the corners of what is turned
+    from scipy import ndimage
+
     without_gaps = ndimage.binary_erosion(ndimage.binary_dilation(mask, square), square)
     opened: NDArray[np.bool_] = ndimage.binary_dilation(ndimage.binary_erosion(without_gaps, disk), disk)
     return opened

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from tilery.workloads.pointcloud import gridding
 from tilery.workloads.pointcloud.grid import Window
@@ -67,6 +66,8 @@ def vote(tiles: Layers, sheet: Sheet, step: int) -> tuple[NDArray[np.uint8], NDA
 
 def near(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Classes (0: none) with small gaps closed: the class of the nearest pixel within `NEAR`."""
+    from scipy import ndimage
+
     gap, nearest = ndimage.distance_transform_edt(classes == 0, return_indices=True)
     closed: NDArray[np.uint8] = np.where(gap <= NEAR, classes[tuple(nearest)], 0).astype(np.uint8)
     return closed

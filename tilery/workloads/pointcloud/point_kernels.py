@@ -6,8 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud.ground_kernels import BYTES, FLAT, GROUND, HALO_ONLY, PLACES, UNCLASSIFIED, quotient
-from tilery.workloads.pointcloud.machine_code import NOTHING, kernel
+from tilery.workloads.pointcloud.ground_kernels import (
+    BYTES,
+    FLAT,
+    GRID,
+    GROUND,
+    HALO_ONLY,
+    MASK,
+    PLACES,
+    UNCLASSIFIED,
+    quotient,
+)
+from tilery.workloads.pointcloud.machine_code import LONG, NOTHING, called, kernel
 
 
 @kernel(NOTHING, PLACES, PLACES, BYTES, PLACES, PLACES, BYTES, PLACES, PLACES, PLACES, PLACES, PLACES, PLACES)
@@ -81,3 +91,52 @@ def convert(stored: Any, how: Any, into: Any, ends: Any) -> None:
         least, most = min(least, place), max(most, place)
         into[point] = place
     ends[0], ends[1] = least, most
+
+
+@called
+def _first(leader: Any, number: Any) -> Any:
+    while leader[number] != number:
+        leader[number] = leader[leader[number]]
+        number = np.int64(leader[number])
+    return number
+
+
+@kernel(LONG, MASK, FLAT, GRID)
+def connect(there: Any, leader: Any, numbers: Any) -> int:
+    """As `candidates.connected`: the numbers of regions; returns how many there are. `leader` has room for a number for every
+    other cell."""
+    rows, columns = there.shape
+    made: Any = np.int64(0)
+    for row in range(rows):
+        for column in range(columns):
+            numbers[row, column] = 0
+            if not there[row, column]:
+                continue
+            own: Any = np.int64(0)
+            for step in range(4):  # west, and the three cells of the row before
+                y, x = (row, column - 1) if step == 3 else (row - 1, column - 1 + step)
+                if y < 0 or x < 0 or x >= columns or numbers[y, x] == 0:
+                    continue
+                other = _first(leader, np.int64(numbers[y, x]))
+                if own == 0:
+                    own = other
+                elif other != own:
+                    leader[max(own, other)] = min(own, other)
+                    own = min(own, other)
+            if own == 0:
+                made += 1
+                own = made
+                leader[made] = made
+            numbers[row, column] = own
+    count: Any = np.int64(0)
+    for number in range(1, made + 1):  # a leader is the least of its numbers
+        if leader[number] == number:
+            count += 1
+            leader[number] = -count
+        else:
+            leader[number] = leader[leader[number]]
+    for row in range(rows):
+        for column in range(columns):
+            if numbers[row, column]:
+                numbers[row, column] = -leader[numbers[row, column]]
+    return int(count)
