@@ -3,7 +3,7 @@
 python -m benchmarks.pointcloud.train [--data DIR] [--out FOLDER] [--trees 40]
 
 Boosted trees on the features of `tilery/workloads/pointcloud/learned.py`, from the IGN samples (IGN LiDAR HD, Licence Ouverte /
-Etalab 2.0). Each sample is scored by trees that saw the others only, other makers' samples by trees that saw all of them.
+Etalab 2.0) and copies of them. Each sample is scored by trees that saw the others only, another maker's by trees that saw all.
 With `--out`, the trees are written as learned_ign.npz, which Tilery reads, and learned_ign.onnx, checked to say the same.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from benchmarks.pointcloud.objects import KINDS, WHOLE, labels_of, overlap, read
 from tilery.workloads.pointcloud import fragments, ground, objects
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.grid import TileGrid, Window
-from tilery.workloads.pointcloud.learned import CLASSES, FEATURES, Forest
+from tilery.workloads.pointcloud.learned import CLASSES, FEATURES, SCALE, Forest
 from tilery.workloads.pointcloud.options import PointCloudOptions
 
-SCALE = 4096
-"""Leaves are whole numbers of this part of one."""
+COPIES, EVERY = 3, 6
+"""Turned, mirrored and shifted copies of each sample that are learned from as well, the last of them thinned; one point in so
+many of all of these is learned from."""
 GROUPS = {"ground": (2,), "vegetation": (3, 4, 5), "building": (6,)}
 
 
@@ -59,11 +60,40 @@ def ask(points: Fragment, forest: Any) -> objects.Found:
     )
 
 
+def changed(points: Fragment, random: np.random.Generator) -> Fragment:
+    """The points turned about their middle by any angle, mirrored or not, and shifted by part of a cell."""
+    angle, mirror, (east, north) = random.uniform(0, 2 * np.pi), random.choice([-1, 1]), random.uniform(0, 1000, 2)
+    middle = int(points.x.mean()), int(points.y.mean())
+    x, y = points.x - middle[0], points.y - middle[1]
+    turned = mirror * (np.cos(angle) * x - np.sin(angle) * y) + east, np.sin(angle) * x + np.cos(angle) * y + north
+    x, y = (np.floor(column).astype(np.int64) + at for column, at in zip(turned, middle, strict=True))
+    return replace(points, x=x, y=y)
+
+
+def described(points: Fragment, truth: Any, number: int) -> tuple[Any, Any]:
+    """What is learned from a sample, the `number`th: features and classes of points of it and of its copies."""
+    parts = []
+    for copy in range(COPIES + 1):
+        recorder = Recorder()
+        random = np.random.default_rng(100 * number + copy)
+        kept = np.flatnonzero(random.random(len(points)) < (random.uniform(0.5, 0.8) if copy == COPIES else 1))
+        found = ask(changed(points.take(kept), random) if copy else points, recorder)
+        parts.append((np.concatenate(recorder.described)[::EVERY], truth[kept][found.asked][::EVERY]))
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
 def train(described: Any, truth: Any, trees: int) -> Forest:
     """Boosted trees as integers."""
-    target = np.where(np.isin(truth, (3, 4, 5)), 5, np.where(truth == 6, 6, 1))
+    target = np.where(np.isin(truth, (3, 4, 5)), 5, np.where(np.isin(truth, (2, 6)), truth, 1))
     model = HistGradientBoostingClassifier(
-        max_iter=trees, max_leaf_nodes=15, learning_rate=0.15, min_samples_leaf=100, l2_regularization=10, random_state=1
+        max_iter=trees,
+        max_leaf_nodes=15,
+        learning_rate=0.15,
+        min_samples_leaf=100,
+        l2_regularization=10,
+        max_bins=63,
+        early_stopping=False,
+        random_state=1,
     ).fit(described.astype(np.float64), target)
     assert tuple(model.classes_) == CLASSES
     rows: dict[str, list[int]] = {name: [] for name in ("feature", "threshold", "left", "right", "value")}
@@ -85,7 +115,7 @@ def train(described: Any, truth: Any, trees: int) -> Forest:
 
 
 def as_onnx(forest: Forest) -> Any:
-    """The trees as an ONNX model: `described` (float32, n x features) to `scores` (float32, n x 3), whole numbers all."""
+    """The trees as an ONNX model: `described` (float32, n x features) to `scores` (float32, n x 4), whole numbers all."""
     from onnx import TensorProto, helper
 
     bounds = [*forest.roots.tolist(), len(forest.feature)]
@@ -133,29 +163,23 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=40)
     asked = parser.parse_args()
     folder = asked.data / "pointcloud" / "samples"
-    samples = {name: read(folder / name) for name in KINDS["IGN"]}
-    table = {}
-    for name, (points, truth) in samples.items():
-        recorder = Recorder()
-        found = ask(points, recorder)
-        table[name] = (np.concatenate(recorder.described), truth[found.asked])
+    others = KINDS["other"]
+    samples = {name: read(folder / name) for name in [*KINDS["IGN"], others[0]]}
+    table = {name: described(*sample, number) for number, (name, sample) in enumerate(samples.items())}
     print(
         "| sample, never seen | rules: " + " | ".join(GROUPS) + " | learned: " + " | ".join(GROUPS) + " |\n" + "|---" * 7 + "|"
     )
     rows = []
     everything = train(*(np.concatenate([table[name][k] for name in table]) for k in (0, 1)), asked.trees)
-    for name in [*samples, *KINDS["other"][:2]]:
+    for name in [*samples, others[1]]:
         points, truth = samples[name] if name in samples else read(folder / name)
-        others = [other for other in samples if other != name]
-        forest = (
-            train(*(np.concatenate([table[other][k] for other in others]) for k in (0, 1)), asked.trees)
-            if name in samples
-            else everything
-        )
+        rest = [table[other] for other in samples if other != name]
+        seen, kinds = (np.concatenate([part[k] for part in rest]) for k in (0, 1))
+        forest = train(seen, kinds, asked.trees) if name in samples else everything
         rules = labels_of(points, PointCloudOptions(learned=False))
         rows.append([*(overlap(truth, rules, classes) for classes in GROUPS.values()), *scores(points, truth, forest)])
         print(f"| {name} | " + " | ".join(f"{score:.1f}" for score in rows[-1]) + " |", flush=True)
-    print("| mean of IGN | " + " | ".join(f"{score:.1f}" for score in np.mean(rows[: len(samples)], 0)) + " |")
+    print("| mean of IGN | " + " | ".join(f"{score:.1f}" for score in np.mean(rows[: len(KINDS["IGN"])], 0)) + " |")
     if asked.out:
         np.savez_compressed(asked.out / "learned_ign.npz", **{name: getattr(everything, name) for name in Forest.__slots__})
         model = as_onnx(everything)
@@ -163,9 +187,9 @@ def main() -> None:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        described = np.concatenate([table[name][0] for name in table])
-        (by_onnx,) = session.run(None, {"described": described.astype(np.float32)})
-        print(f"ONNX differs in {int((by_onnx != everything.scores(described)).sum())} of {by_onnx.size:,} scores")
+        every = np.concatenate([table[name][0] for name in table])
+        (by_onnx,) = session.run(None, {"described": every.astype(np.float32)})
+        print(f"ONNX differs in {int((by_onnx != everything.scores(every)).sum())} of {by_onnx.size:,} scores")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,18 @@ from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, LOW_NOISE, UNCLASSIFIED, GroundResult
-from tilery.workloads.pointcloud.learned import AT_ONCE, FAR_MM, Described, Forest, dense_cells
+from tilery.workloads.pointcloud.learned import (
+    AT_ONCE,
+    CLASSES,
+    FAR_MM,
+    LIFTED_MM,
+    VOTE,
+    Described,
+    Footing,
+    Forest,
+    dense_cells,
+    voted,
+)
 from tilery.workloads.pointcloud.lines import wire_cells
 from tilery.workloads.pointcloud.options import ObjectOptions
 from tilery.workloads.pointcloud.water import NEAR_MM, water_cells
@@ -35,9 +46,10 @@ LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE =
 FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 2
 ROUNDS = 2
 ROOFS = FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL
-REACH = max(ROOFS + POINTS, ROOFS + 1 + 1, BRIDGE_REACH, WATER_REACH + 1, WIDE_REACH + 1)
+REACH = max(ROOFS + POINTS + VOTE, ROOFS + 1 + 1, BRIDGE_REACH, WATER_REACH + 1, WIDE_REACH + 1)
 """Cells that an object looks around itself, step by step: the squares of the planes, the cleaning of seeds, the loose cells
-beside them, the growth over carried-on surface, the filling of holes, and how far from its own cell a point looks for roofs."""
+beside them, the growth over carried-on surface, the filling of holes, how far from its own cell a point looks for roofs, and
+from how far points vote on it."""
 RING = 1
 """Cells around the core for which regions are told: a point takes part in a region of a neighbouring cell."""
 CLEAN_LEAST, FILL_LEAST, WALL_LEAST = 4, 16, 2
@@ -143,7 +155,14 @@ def classify_objects(
         labels[which] = CLASS[WATER]
         region[which] = cell
         candidates.append(water)
-    other, cell = rest.which, rest.cell
+    footing, lifted = None, Some(*(xp.zeros(0, dtype=xp.int64) for _ in range(2)))
+    dense = dense_cells(count, cell_mm).ravel()
+    if forest is not None and told:
+        slope, several = ground.slope[window.inside(ground.window)], Returns.of(packed[low.which], told).several
+        footing = Footing.of(low.cell, ground.height[low.which], several, slope, window)
+        raised = (ground.height[low.which] >= LIFTED_MM) & (labels[low.which] != 0) & dense[low.cell]
+        lifted = Some(low.which[raised], low.cell[raised])
+    every, other, cell = (x, y, z, packed), rest.which, rest.cell
     x, y, z, returns = x[other], y[other], z[other].astype(xp.int64), Returns.of(packed[other], told)
     known = ground.height[other] != VOID
     height = xp.where(known, ground.height[other], 0)
@@ -154,11 +173,11 @@ def classify_objects(
     wires = wire_cells(cell, height, returns.passed, window, round(options.wire_m * MM_PER_M), told)
     alone = alone_above(cell, z, height, count, window, options)
     described = None
-    if forest is not None and told:
+    if footing is not None:
         surface = planes(x, y, z, window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
-        described = Described.of(cell, height, returns.several, returns.passed, ground_count, surface, roofs.there, window)
+        described = Described.of(cell, height, returns.several, returns.passed, footing, surface, roofs.there, window)
 
-    part = xp.flatnonzero(labels[other])
+    part = xp.flatnonzero(labels[other] if footing is None else core.grow(VOTE).contains(x, y, cell_mm))
     place = other[part]
     x, y, z, height, cell, several = x[part], y[part], z[part], height[part], cell[part], returns.several[part]
     plain = plants(height, options)
@@ -171,19 +190,23 @@ def classify_objects(
     building = of >= 0
     asked = None
     if forest is not None and described is not None:
-        dense = dense_cells(count, cell_mm).ravel()[cell]
-        wanted = xp.flatnonzero(dense & (plain != WIRE) & (plain != HIGH_NOISE) & known[part])
-        if believed is not None:
-            wanted = wanted[~(believed[0] | believed[1]).ravel()[cell[wanted]]]
-        asked = place[wanted]
-        for start in range(0, len(wanted), AT_ONCE):
-            some = wanted[start : start + AT_ONCE]
-            scores = forest.scores(described.features(cell[some], height[some], several[some], off_roof[some]))
-            building[some] = (scores[:, 2] > scores[:, 0]) & (scores[:, 2] > scores[:, 1])
-            plain[some] = xp.where(scores[:, 1] >= scores[:, 0], plants(height[some], options), UNCLASSIFIED)
+        unsure = dense if believed is None else dense & ~(believed[0] | believed[1]).ravel()
+        wanted = xp.flatnonzero(unsure[cell] & (plain != WIRE) & (plain != HIGH_NOISE) & known[part])
+        scores = _scores(forest, described, cell[wanted], height[wanted], several[wanted], off_roof[wanted])
+        scores[:, CLASSES.index(GROUND)] = xp.iinfo(xp.int32).min  # what the filter took away does not come back
+        kind = voted(scores, cell[wanted], height[wanted], window)
+        building[wanted] = kind == CLASSES.index(BUILDING)
+        plain[wanted] = xp.where(kind == CLASSES.index(HIGH_VEGETATION), plants(height[wanted], options), UNCLASSIFIED)
         of = xp.where(building, of, -1)
-    otherwise[place] = plain
-    labels[place] = xp.where(building, BUILDING, plain)
+        at, on = (column[unsure[lifted.cell]] for column in (lifted.which, lifted.cell))
+        otherwise[at] = _of_lifted(at, on, every, ground.height[at], forest, described, roofs, window, cell_mm, options)
+        dry = at[region[at] < 0]  # whether the others are water may be known elsewhere
+        labels[dry] = otherwise[dry]
+        asked = xp.concatenate([place[wanted], at])
+    own = labels[place] != 0
+    place, of = place[own], of[own]
+    otherwise[place] = plain[own]
+    labels[place] = xp.where(building, BUILDING, plain)[own]
     row, column = of // window.width + (window.y0 - ring.y0), of % window.width + (window.x0 - ring.x0)
     region[place] = xp.where(of >= 0, row * ring.width + column + len(candidates) * ring.width * ring.height, -1)
     houses = Candidates.of(HOUSE, roofs.there[ring.inside(window)])
@@ -233,6 +256,38 @@ def sorted_out(x: Any, y: Any, seen: Any, core: Window, window: Window, cell_mm:
         low, rest = (Some(there[kinds == kind], cells[kinds == kind]) for kind in (GROUND, UNCLASSIFIED))
         count, ground_count = (xp.bincount(of, minlength=size) for of in (cells, low.cell))
     return labels, low, rest, count.reshape(window.shape), ground_count.reshape(window.shape)
+
+
+def _scores(forest: Forest, described: Described, cell: Any, height: Any, several: Any, off_roof: Any) -> Any:
+    """Scores (int32, points x classes), a few points described at a time."""
+    xp = module_of(height)
+    scores = xp.empty((len(cell), len(CLASSES)), dtype=xp.int32)
+    for start in range(0, len(cell), AT_ONCE):
+        some = slice(start, start + AT_ONCE)
+        scores[some] = forest.scores(described.features(cell[some], height[some], several[some], off_roof[some]))
+    return scores
+
+
+def _of_lifted(
+    which: Any,
+    cell: Any,
+    every: tuple[Any, Any, Any, Any],
+    height: Any,
+    forest: Forest,
+    described: Described,
+    roofs: Roofs,
+    window: Window,
+    cell_mm: int,
+    options: ObjectOptions,
+) -> Any:
+    """What the trees say of points (indices into the columns x, y, z and returns) that passed for ground: classes (uint8)."""
+    xp = module_of(height)
+    x, y, z, packed = (column[which] for column in every)
+    several = Returns.of(packed, told=True).several
+    high = height >= round(options.roof_m * MM_PER_M)
+    _, off_roof = roof_of(x, y, z.astype(xp.int64), cell, high, ~several, roofs, window, cell_mm, options)
+    kind = xp.asarray(CLASSES, dtype=xp.uint8)[_scores(forest, described, cell, height, several, off_roof).argmax(axis=1)]
+    return xp.where(kind == HIGH_VEGETATION, plants(height, options), kind)
 
 
 def _onto_water(water: Candidates, low: Some, z: Any, labels: Any, window: Window, ring: Window) -> tuple[Any, Any]:
