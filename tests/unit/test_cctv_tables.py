@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.unit.cctv_video import scene
 from tilery.workloads.cctv import tables
 from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.frames import Frames
@@ -47,11 +48,13 @@ def test_detections_come_back_with_their_types_and_unknown_motion() -> None:
             assert getattr(again, name).dtype == getattr(detections(count), name).dtype
 
 
-def test_pictures_are_kept_without_loss() -> None:
-    random = np.random.default_rng(0)
-    pictures = [(time_us, random.integers(0, 256, (24, 36, 3)).astype(np.uint8)) for time_us in (5, 5_000_000)]
-    again = tables.decode_pictures(tables.encode_pictures([tables.Packed.of(*one) for one in pictures]))
+def test_pictures_come_back_with_their_times_and_looks() -> None:
+    pictures = [(time_us, scene(time_us % 7)) for time_us in (5, 5_000_000)]
+    data = tables.encode_pictures([tables.Packed.of(*one) for one in pictures])
+    assert data == tables.encode_pictures([tables.Packed.of(*one) for one in pictures])
+    again = tables.decode_pictures(data)
     assert [time_us for time_us, _ in again] == [5, 5_000_000]
     for (_, now), (_, before) in zip(again, pictures, strict=True):
-        np.testing.assert_array_equal(now, before)
+        assert now.shape == before.shape
+        assert np.abs(now.astype(int) - before).mean() < 3, "no colour is taken for another"
     assert tables.decode_pictures(tables.encode_pictures([])) == []
