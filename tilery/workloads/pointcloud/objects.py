@@ -188,7 +188,7 @@ def classify_objects(
     of, off_roof = roof_of(x, y, z, cell, high[part], ~several, roofs, window, cell_mm, options)
     of = xp.where((plain == WIRE) | (plain == HIGH_NOISE), -1, of)
     building = of >= 0
-    asked = None
+    asked, told_apart = None, xp.zeros(len(place), dtype=bool)
     if forest is not None and described is not None:
         unsure = dense if believed is None else dense & ~(believed[0] | believed[1]).ravel()
         wanted = xp.flatnonzero(unsure[cell] & (plain != WIRE) & (plain != HIGH_NOISE) & known[part])
@@ -198,6 +198,7 @@ def classify_objects(
         building[wanted] = kind == CLASSES.index(BUILDING)
         plain[wanted] = xp.where(kind == CLASSES.index(HIGH_VEGETATION), plants(height[wanted], options), UNCLASSIFIED)
         of = xp.where(building, of, -1)
+        told_apart[wanted] = building[wanted]
         at, on = (column[unsure[lifted.cell]] for column in (lifted.which, lifted.cell))
         otherwise[at] = _of_lifted(at, on, every, ground.height[at], forest, described, roofs, window, cell_mm, options)
         dry = at[region[at] < 0]  # whether the others are water may be known elsewhere
@@ -205,7 +206,8 @@ def classify_objects(
         asked = xp.concatenate([place[wanted], at])
     own = labels[place] != 0
     place, of = place[own], of[own]
-    otherwise[place] = plain[own]
+    # What trees take for a building is one, however little of its roof was seen; its region may make it a bridge.
+    otherwise[place] = xp.where(told_apart, BUILDING, plain)[own]
     labels[place] = xp.where(building, BUILDING, plain)[own]
     row, column = of // window.width + (window.y0 - ring.y0), of % window.width + (window.x0 - ring.x0)
     region[place] = xp.where(of >= 0, row * ring.width + column + len(candidates) * ring.width * ring.height, -1)
