@@ -139,14 +139,16 @@ def voted(scores: Any, cell: Any, height: Any, window: Window) -> Any:
     cell: in `window`, whose outermost `VOTE` cells lack votes; height: above ground (mm).
     """
     xp, size = module_of(scores), window.width * window.height
-    alone = scores.argmax(axis=1)
-    best = alone.astype(xp.uint8)
+    alone = scores.argmax(axis=1).astype(xp.uint8)
+    best = alone.copy()
     for layer in (height < SPLIT_MM, height >= SPLIT_MM):
+        counts = (xp.bincount(cell[layer & (alone == one)], minlength=size) for one in range(len(CLASSES)))
+        around_cell = xp.stack([around(count.reshape(window.shape), VOTE).ravel() for count in counts], axis=1)
         which = xp.flatnonzero(layer)
-        at, own = cell[which], alone[which]
-        counts = (xp.bincount(at[own == one], minlength=size).reshape(window.shape) for one in range(len(CLASSES)))
-        votes = xp.stack([around(count, VOTE).ravel()[at] for count in counts], axis=1)
-        best[which] = (scores[which] + WEIGHT * votes // votes.sum(axis=1, keepdims=True)).argmax(axis=1)
+        for start in range(0, len(which), AT_ONCE):
+            some = which[start : start + AT_ONCE]
+            votes = around_cell[cell[some]]
+            best[some] = (scores[some] + WEIGHT * votes // votes.sum(axis=1, keepdims=True)).argmax(axis=1)
     return best
 
 
