@@ -14,7 +14,7 @@ from tilery.workloads.pointcloud import deciding, fragments, ground, learned, ob
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
-from tilery.workloads.pointcloud.grid import TileGrid, tile_id, to_millimetres
+from tilery.workloads.pointcloud.grid import TileGrid, Window, tile_id, to_millimetres
 from tilery.workloads.pointcloud.options import GroundOptions, ObjectOptions, PointCloudOptions
 
 SMALL = PointCloudOptions(ground=GroundOptions(max_window_m=12, fill_m=6))
@@ -235,6 +235,32 @@ def test_trees_that_were_learned_speak_only_where_returns_say_something() -> Non
     rules = SMALL.model_copy(update={"learned": False})
     assert np.array_equal(labels_of(single, SMALL, 500)[0], labels_of(single, rules, 500)[0])
     assert not np.array_equal(labels_of(points, SMALL, 500)[0], labels_of(points, rules, 500)[0])
+
+
+def test_points_vote_on_their_neighbours_of_the_same_height() -> None:
+    window, building, vegetation = Window(0, 0, 9, 9), learned.CLASSES.index(6), learned.CLASSES.index(5)
+    cell = np.arange(81).repeat(2)
+    height = np.tile([1_000, 6_000], 81)
+    scores = np.zeros((162, len(learned.CLASSES)), np.int32)
+    scores[::2, vegetation] = 100  # below 3 m all are plants, above all are roof
+    scores[1::2, building] = 100
+    middle = 2 * 40
+    scores[middle] = scores[middle + 1] = 0
+    scores[middle, building], scores[middle + 1, vegetation] = learned.SCALE, 4 * learned.SCALE
+    kind = learned.voted(scores, cell, height, window)
+    assert kind[middle] == vegetation, "outvoted, though roofs hang above"
+    assert kind[middle + 1] == vegetation, "surer than all votes weigh"
+    assert (np.delete(kind, [middle, middle + 1])[1::2] == building).all()
+
+
+def test_trees_may_take_ground_away_but_never_make_it() -> None:
+    points = read(real("pointcloud/samples/ignpt_test_data_77055_627760_LA93_IGN69.laz"))
+    labels, _ = labels_of(points, SMALL, 500)
+    rules, _ = labels_of(points, SMALL.model_copy(update={"learned": False}), 500)
+    assert set(rules[labels == 2].tolist()) <= {2, 3}, "what was grass by rule may be ground"
+    assert (labels[rules == 2] != 2).sum() > 100
+    truth = points.source
+    assert overlap(labels, truth, (2,)) > overlap(rules, truth, (2,))
 
 
 def pond(
