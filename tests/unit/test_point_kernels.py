@@ -52,6 +52,8 @@ def test_points_are_counted(seed: int, points: int) -> None:
     counted = np.where(random.random(points) < 0.3, 0, labels)
     x, y = random.integers(-(10**12), 10**12, (2, points))
     z = random.integers(-(2**31), 2**31, points).astype(np.int32)
+    for column in (source, x, y, z):
+        column.flags.writeable = False  # as what was read from the store
     one, other = both(lambda: statistics.of_tile(labels, otherwise, counted, source, x, y, z))
     assert one == other
     assert one["points"] == np.count_nonzero(labels)

@@ -6,21 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud.ground_kernels import (
-    BYTES,
-    FLAT,
-    GRID,
-    GROUND,
-    HALO_ONLY,
-    MASK,
-    PLACES,
-    UNCLASSIFIED,
-    quotient,
+from tilery.workloads.pointcloud.ground_kernels import BYTES, FLAT, GRID, GROUND, HALO_ONLY, PLACES, UNCLASSIFIED, quotient
+from tilery.workloads.pointcloud.machine_code import LONG, NOTHING, Array, called, kernel
+
+READ, READ_32, READ_64, READ_MASK = (
+    Array("uint8", readonly=True),
+    Array("int32", readonly=True),
+    Array("int64", readonly=True),
+    Array("bool", 2, readonly=True),
 )
-from tilery.workloads.pointcloud.machine_code import LONG, NOTHING, called, kernel
+"""What is only read: a column may be part of what was read from the store."""
 
 
-@kernel(NOTHING, PLACES, PLACES, BYTES, PLACES, PLACES, BYTES, PLACES, PLACES, PLACES, PLACES, PLACES, PLACES)
+@kernel(NOTHING, READ_64, READ_64, READ, READ_64, READ_64, BYTES, PLACES, PLACES, PLACES, PLACES, PLACES, PLACES)
 def sort(
     x: Any,
     y: Any,
@@ -60,7 +58,7 @@ def sort(
             others += 1
 
 
-@kernel(NOTHING, BYTES, BYTES, BYTES, BYTES, PLACES, PLACES, FLAT, PLACES, PLACES)
+@kernel(NOTHING, READ, READ, READ, READ, READ_64, READ_64, READ_32, PLACES, PLACES)
 def tally(labels: Any, otherwise: Any, counted: Any, source: Any, x: Any, y: Any, z: Any, changes: Any, ranges: Any) -> None:
     """As `statistics.of_tile`: points (label not 0) by the class that they had (high byte) and the one under which they are
     counted, if any, into `changes`; least and largest x, y, z and height of ground into `ranges`."""
@@ -77,7 +75,7 @@ def tally(labels: Any, otherwise: Any, counted: Any, source: Any, x: Any, y: Any
             ranges[6], ranges[7] = min(ranges[6], height), max(ranges[7], height)
 
 
-@kernel(NOTHING, FLAT, PLACES, FLAT, PLACES)
+@kernel(NOTHING, READ_32, READ_64, FLAT, PLACES)
 def convert(stored: Any, how: Any, into: Any, ends: Any) -> None:
     """As `coordinates.write_millimetres` does with one axis; the least and the largest number into `ends`. `how`: the numbers
     of a `grid.Conversion`."""
@@ -101,7 +99,7 @@ def _first(leader: Any, number: Any) -> Any:
     return number
 
 
-@kernel(LONG, MASK, FLAT, GRID)
+@kernel(LONG, READ_MASK, FLAT, GRID)
 def connect(there: Any, leader: Any, numbers: Any) -> int:
     """As `candidates.connected`: the numbers of regions; returns how many there are. `leader` has room for a number for every
     other cell."""
