@@ -14,7 +14,7 @@ from typing import Any
 from cli.products import read
 from cli.progress import Display, Watch, follow
 from cli.sample import sample
-from cli.target import TwinTarget, open_directory
+from cli.target import open_directory
 from cli.text import err, out
 from cli.up import make_drop_folders
 from tilery import keys
@@ -49,7 +49,7 @@ async def demo(root: Path, file: Path, show: Show) -> int:
         partial.replace(folder / file.name)
         accepted = await asyncio.wait_for(_accepted(answers, file.name), ACCEPT_S)
         console.print(f"accepted: run {accepted.run_id[:8]}", markup=False)
-        watch = Watch(TwinTarget(root).stepfunctions, store, accepted.execution_arn, TENANT, accepted.run_id)
+        watch = Watch(twin.stepfunctions, store, accepted.execution_arn, TENANT, accepted.run_id)
         with Display(err()) as display:
             looking = asyncio.create_task(follow(watch, display))
             await twin.wait(accepted.run_id)

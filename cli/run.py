@@ -116,8 +116,7 @@ async def _follow(twin: Twin, store: Store, asked: Request, key: str, run_id: st
 
 async def watched(twin: Twin, store: Store, asked: Asked, run_id: str, display: Display) -> None:
     """Show progress until the run has ended and, if it failed, is explained."""
-    target = TwinTarget(Path(twin.root))
-    watch = Watch(target.stepfunctions, store, target.execution_arn(asked.workload, run_id), asked.tenant, run_id)
+    watch = Watch(twin.stepfunctions, store, twin.execution_arn(run_id), asked.tenant, run_id)
     looking = asyncio.create_task(follow(watch, display))
     try:
         await twin.wait(run_id)

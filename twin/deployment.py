@@ -27,7 +27,6 @@ ARN = "arn:aws:{service}:local:000000000000:{rest}"
 KEPT = ("TILERY_RECORD", registry.EXTRA)
 """Settings of ours that the twin's own environment hands on."""
 CONTROL_MODULES = [
-    "boto3",
     "tilery.nanoservice",
     "tilery.store.directory",
     "tilery.manifest",

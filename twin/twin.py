@@ -28,6 +28,7 @@ from tilery.outcomes import BadInput
 from tilery.store.directory import DirectoryStore
 from twin import events
 from twin.api import StepFunctionsApi, status_detail
+from twin.client import Client
 from twin.deployment import Deployment, available_lanes, base_environment, machine_arn
 from twin.engine import Engine, ExecutionInfo, StatusChange
 from twin.faults import ExecutionDoesNotExist
@@ -180,7 +181,9 @@ class Twin:
         self._stack.push_async_callback(self.engine.close)
         for name, definition, kind in deployment.machines():
             self.engine.register(name, render(definition, deployment.substitutions(name)), kind)
-        endpoint.serve(StepFunctionsApi(self.engine))
+        api = StepFunctionsApi(self.engine)
+        endpoint.serve(api)
+        self.stepfunctions = Client(api.handle)
         self._announce_endpoint()
         await self._lambdas.warm("control")
         for workload in self._workloads[:1]:

@@ -16,7 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from twin.api import StepFunctionsApi
-from twin.endpoint import MAX_BODY, Endpoint
+from twin.client import Client
+from twin.endpoint import MAX_BODY, Endpoint, Refused
 from twin.engine import Engine
 from twin.integrations import RealClock, TaskContext, TaskFailed
 
@@ -126,7 +127,9 @@ class Served:
         self.gate_arn = engine.register("gate", TOKEN_DEFINITION, "STANDARD")
         self.map_arn = engine.register("map", MAP_DEFINITION, "STANDARD")
         self.express_arn = engine.register("quick", DEFINITION, "EXPRESS")
-        endpoint: Endpoint = StepFunctionsApi(engine).endpoint()
+        api = StepFunctionsApi(engine)
+        self.inside = Client(api.handle)
+        endpoint: Endpoint = api.endpoint()
         await endpoint.start()
         self._started.set_result((endpoint.port, asyncio.get_running_loop()))
         await self._stop.wait()
@@ -241,6 +244,20 @@ def test_history_comes_in_order_in_reverse_and_in_pages(served: Served) -> None:
     assert [event["id"] for page in paged for event in page["events"]] == [event["id"] for event in events]
     bare = served.client.get_execution_history(executionArn=arn, includeExecutionData=False)["events"]
     assert "input" not in bare[0]["executionStartedEventDetails"]
+
+
+def test_threads_of_the_same_process_are_answered_alike_without_boto3(served: Served) -> None:
+    arn = served.run("told", {"x": 1})
+    described, inside = served.ended(arn), served.inside.describe_execution(executionArn=arn)
+    assert {name: inside[name] for name in ("name", "status", "input", "output")} == {
+        name: described[name] for name in ("name", "status", "input", "output")
+    }
+    asked = {"executionArn": arn, "reverseOrder": True, "maxResults": 4, "includeExecutionData": True}
+    events, same = served.client.get_execution_history(**asked), served.inside.get_execution_history(**asked)
+    assert same["nextToken"] == events["nextToken"]
+    assert [event | {"timestamp": 0} for event in same["events"]] == [event | {"timestamp": 0} for event in events["events"]]
+    with pytest.raises(Refused, match="There is no execution"):
+        served.inside.describe_execution(executionArn=arn + "-not")
 
 
 def test_map_runs_and_their_children_are_listed_and_described(served: Served) -> None:
