@@ -44,7 +44,7 @@ def settle() -> None:
     pyvips.block_untrusted_set(True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Made:
     """What became of a picture."""
 
@@ -52,6 +52,8 @@ class Made:
     """Of the index: status `ok` or `error` with its code and reason, what the header said, and one entry a piece."""
     inline: dict[str, bytes] = field(default_factory=dict)
     """Small pieces by file name, as far as `INLINE` goes; all others are files in the folder."""
+    held: int = 0
+    """Bytes of `inline`, counted along: there may be 20,000 pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +183,11 @@ def _written(whole: pixels.Piece, facts: Facts, task: _Task, page: int) -> list[
 
 
 def _keep(task: _Task, file: str, data: bytes) -> None:
-    inline = task.made.inline
-    if len(data) + sum(map(len, inline.values())) <= INLINE:
-        inline[file] = data
+    made = task.made
+    if made.held + len(data) <= INLINE:
+        made.held += len(data) - len(made.inline.get(file, b""))
+        made.inline[file] = data
     else:
-        inline.pop(file, None)
+        made.held -= len(made.inline.pop(file, b""))
         task.folder.mkdir(exist_ok=True)
         (task.folder / file).write_bytes(data)

@@ -18,8 +18,8 @@ class Images(Workload[ImagesOptions]):
     name = "images"
     suffixes = ("",)
     takes_empty = True
-    needs = ("numpy", "PIL", "pyarrow", "pyvips")
     """Any file: one that is not a picture is a row of the index that says so."""
+    needs = ("numpy", "PIL", "pyarrow", "pyvips")
     unit = "bytes"
     Options = ImagesOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {

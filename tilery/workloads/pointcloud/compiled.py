@@ -21,8 +21,8 @@ CELL_POINTS = 5
 
 
 def prepare(points: int) -> None:
-    """Load the kernels if so many points pay for it, and if there is numba."""
-    if not at_hand() and machine_code.possible() and points >= _least():
+    """Load the kernels if so many points pay for it, and if there is numba. Called for small batches too: files come last."""
+    if points >= LEAST_POINTS and not at_hand() and machine_code.possible() and points >= _least():
         for module in MODULES:
             machine_code.load(module)
 

@@ -152,6 +152,11 @@ def voted(scores: Any, cell: Any, height: Any, window: Window) -> Any:
     return best
 
 
+def _share(some: Any, all_: Any) -> Any:
+    """Parts of a thousand (integers)."""
+    return 1000 * some // module_of(all_).maximum(all_, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Footing:
     """What of the cells describes what passed for ground."""
@@ -172,27 +177,23 @@ class Footing:
             # Sums of whole numbers below 2^53 are exact in float64, in any order.
             return xp.bincount(cell, weights=weights, minlength=size).astype(xp.int64).reshape(window.shape)
 
-        def share(some: Any, reach: int) -> Any:
-            return 1000 * around(some, reach) // xp.maximum(around(count, reach), 1)
-
-        def mean(reach: int) -> Any:
-            return around(total, reach) // xp.maximum(around(count, reach), 1)
-
         def rough(reach: int) -> Any:
-            n, sums = around(count, reach), around(total, reach)
+            n, sums = counts[reach], totals[reach]
             return xp.floor(xp.sqrt((n * around(squares, reach) - sums * sums).astype(xp.float64))) // xp.maximum(n, 1)
 
         wide = height.astype(xp.float64)
         count, total, squares = per_cell(), per_cell(wide), per_cell(wide * wide)
+        counts = {reach: around(count, reach) for reach in (0, 1, 2, 5)}
+        totals = {reach: around(total, reach) for reach in (0, 1, 2)}
         lifted = xp.bincount(cell[height >= LIFTED_MM], minlength=size).reshape(window.shape)
         several_cells = xp.bincount(cell[several], minlength=size).reshape(window.shape)
         top = xp.full(size, -FAR_MM, dtype=xp.int32)
         xp.maximum.at(top, cell, height.astype(xp.int32))
         rasters = (
-            *(mean(reach) for reach in (0, 1, 2)),
+            *(sums // xp.maximum(counts[reach], 1) for reach, sums in totals.items()),
             *(rough(reach) for reach in (1, 2)),
-            *(share(lifted, reach) for reach in (1, 2, 5)),
-            share(several_cells, 1),
+            *(_share(around(lifted, reach), counts[reach]) for reach in (1, 2, 5)),
+            _share(around(several_cells, 1), counts[1]),
             extreme(xp.maximum, top.reshape(window.shape), 1),
             slope,
         )
@@ -225,16 +226,13 @@ class Described:
         def per_cell(chosen: Any) -> Any:
             return xp.bincount(chosen, minlength=size).reshape(window.shape)
 
-        def share(some: Any, all_: Any) -> Any:
-            return 1000 * some // xp.maximum(all_, 1)
-
         top, low = xp.full(size, NOWHERE, dtype=xp.int32), xp.full(size, -NOWHERE, dtype=xp.int32)
         xp.maximum.at(top, cell, height.astype(xp.int32))
         xp.minimum.at(low, cell, height.astype(xp.int32))
         top = top.reshape(window.shape)
         rough = xp.floor(xp.sqrt(xp.minimum(surface.variance, FAR_MM * FAR_MM).astype(xp.float64))).astype(xp.int32)
         count = per_cell(cell)
-        count_3, several_cells = around(count, 1), per_cell(cell[several])
+        count_3, ground_3, several_cells = around(count, 1), around(footing.count, 1), per_cell(cell[several])
         rasters = (
             top,
             low,
@@ -242,10 +240,10 @@ class Described:
             extreme(xp.maximum, top, 3),
             rough,
             extreme(xp.minimum, rough, 1),
-            share(around(several_cells, 1), count_3),
-            share(around(several_cells, 2), around(count, 2)),
-            share(around(per_cell(cell[passed]), 1), count_3),
-            share(around(footing.count, 1), around(footing.count, 1) + count_3),
+            _share(around(several_cells, 1), count_3),
+            _share(around(several_cells, 2), around(count, 2)),
+            _share(around(per_cell(cell[passed]), 1), count_3),
+            _share(ground_3, ground_3 + count_3),
             around(roofs, 1),
             around(roofs, 2),
         )
