@@ -9,12 +9,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tilery.workloads.pointcloud import compiled, machine_code
+from tilery import machine_code
+from tilery.workloads.pointcloud import compiled
 
 pytest.importorskip("numba")
 SUMS = """
 import numpy as np
-from tilery.workloads.pointcloud.machine_code import LONG, Array, called, kernel
+from tilery.machine_code import LONG, Array, called, kernel
 
 @called
 def twice(value):
@@ -32,7 +33,7 @@ def sums(table, plus, into):
 """
 DICE = """
 import numpy as np
-from tilery.workloads.pointcloud.machine_code import NOTHING, Array, kernel
+from tilery.machine_code import NOTHING, Array, kernel
 
 @kernel(NOTHING, Array("float64"))
 def dice(values):

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud import forest_kernel, ground_kernels, laz_kernels, machine_code, point_kernels
+from tilery import machine_code
+from tilery.workloads.pointcloud import forest_kernel, ground_kernels, laz_kernels, point_kernels
 
 MODULES = (laz_kernels, ground_kernels, point_kernels, forest_kernel)
 LEAST_POINTS = 20_000

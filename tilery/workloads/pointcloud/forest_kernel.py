@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tilery.workloads.pointcloud.machine_code import NOTHING, Array, kernel
+from tilery.machine_code import NOTHING, Array, kernel
 
 ROWS, NODES = Array("int32", 2), Array("int32", readonly=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud.machine_code import FLAG, LONG, NOTHING, Array, called, kernel
+from tilery.machine_code import FLAG, LONG, NOTHING, Array, called, kernel
 
 HALO_ONLY, UNCLASSIFIED, GROUND, LOW_NOISE = np.uint8(0), np.uint8(1), np.uint8(2), np.uint8(7)
 """As in ground.py, which loads this file and is not loaded by it."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tilery.workloads.pointcloud.machine_code import FLAG, LONG, Array, called, inlined, kernel
+from tilery.machine_code import FLAG, LONG, Array, called, inlined, kernel
 
 PADDING = 4
 """Bytes that must be there behind a layer: decoders look so far ahead."""

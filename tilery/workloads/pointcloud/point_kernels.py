@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tilery.machine_code import LONG, NOTHING, Array, called, kernel
 from tilery.workloads.pointcloud.ground_kernels import BYTES, FLAT, GRID, GROUND, HALO_ONLY, PLACES, UNCLASSIFIED, quotient
-from tilery.workloads.pointcloud.machine_code import LONG, NOTHING, Array, called, kernel
 
 READ, READ_32, READ_64, READ_MASK = (
     Array("uint8", readonly=True),

@@ -34,7 +34,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 KEPT = "TILERY_KERNELS"
-"""Environment: where an image keeps machine code (containers/pointcloud/prepare.py). Else it is beside its source."""
+"""Environment: where an image keeps machine code (containers/NAME/prepare.py). Else it is beside its source."""
 CPU = "generic"
 """One code for every machine of an architecture; what newer ones could do besides gains nothing here."""
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
