@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from tests.unit.runs import Result, Runs
 from tilery import registry
 from tilery.outcomes import BadInput
 from tilery.workloads.cctv import segment
-from tilery.workloads.cctv.dedup.kept import files_of, frames_of
+from tilery.workloads.cctv.dedup.__main__ import main
 from tilery.workloads.cctv.dedup.packs import Packs, prefix
+from tilery.workloads.cctv.dedup.restore import restore
 from tilery.workloads.cctv.dedup.saving import report
 
 
@@ -84,23 +86,42 @@ def test_png_frames_are_stored_once_for_two_cameras(runs: Runs[Result], tmp_path
     assert sum(line["added_bytes"] for line in told[1]["stretches"]) == 0
     packs = Packs(runs.store, prefix("acme"))
     name = told[0]["stretches"][1]["name"]
-    back = list(frames_of(packs, name))
-    assert len(back) == 10
-    assert np.array_equal(back[3], cv2.imread(str(files["f23.png"])))
+    back = restore(packs, name, tmp_path / "back")
+    assert [path.name for path in back] == [f"f{number}.png" for number in range(20, 30)]
+    assert np.array_equal(cv2.imread(str(back[3])), cv2.imread(str(files["f23.png"])))
     tidied = registry.load("cctv").tidy(runs.store, "acme")
     assert tidied["packs"] > 0
     assert tidied["condemned"] == 0, "everything is needed"
     assert registry.load("cctv").tidy(runs.store, "other") == {}
 
 
-def test_jpeg_frames_are_stored_bit_for_bit(runs: Runs[Result]) -> None:
+def test_jpeg_frames_are_stored_bit_for_bit(runs: Runs[Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("jpeglib")
     files = {path.name: path for path in sorted(real("cctv/highway/frames").iterdir())[:40]}
     told = json.loads(runs.run(files, frame_hz=2, dedup="store").text("dedup.json"))["frames"]
     assert told["stored_bytes"] < 0.65 * told["source_bytes"]
-    packs = Packs(runs.store, prefix("acme"))
-    back = [data for line in told["stretches"] for data in files_of(packs, line["name"])]
-    assert back == [path.read_bytes() for path in files.values()]
+    assert main(["acme", "list"]) == 0
+    names = capsys.readouterr().out.split()
+    assert names == [line["name"] for line in told["stretches"]]
+    assert main(["acme", "restore", names[0].rpartition("b")[0], "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in files]
+    assert all((tmp_path / name).read_bytes() == path.read_bytes() for name, path in files.items())
+    assert main(["acme", "restore", "another"]) == 2
+    assert "nothing is stored under 'another'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "bgr24"])
+def test_lossless_video_comes_back_with_the_same_samples_and_times(runs: Runs[Result], tmp_path: Path, pixels: str) -> None:
+    film = make(tmp_path / "raw.avi", frames=25, codec="rawvideo", pixels=pixels)
+    told = json.loads(runs.run(film, dedup="store").text("dedup.json"))["frames"]
+    assert [line["kept"] for line in told["stretches"]] == ["store"]
+    (back,) = restore(Packs(runs.store, prefix("acme")), told["stretches"][0]["name"], tmp_path / "back")
+    with av.open(str(film)) as before, av.open(str(back)) as after:
+        pairs = list(zip(before.decode(video=0), after.decode(video=0), strict=True))
+        assert len(pairs) == 25
+        assert [a.time for a, _ in pairs] == pytest.approx([b.time for _, b in pairs], abs=1e-6)
+        assert all(np.array_equal(a.to_ndarray(), b.to_ndarray()) for a, b in pairs)
+        assert pairs[0][1].format.name == pixels
 
 
 def test_frames_that_hold_more_than_can_be_stored_stay_files(runs: Runs[Result], tmp_path: Path) -> None:

@@ -112,6 +112,11 @@ class Picture:
         """Height x width: luma, full range."""
         return self._as("gray", width, height)
 
+    @property
+    def layout(self) -> str:
+        """FFmpeg's name of how `samples` lie; empty where there is no picture, or it came from a file of its own."""
+        return self._frame.format.name if isinstance(self._frame, VideoFrame) else ""
+
     def samples(self) -> Pixels | None:
         """All that was decoded, not turned: one plane below the other, or the channels of each pixel.
 

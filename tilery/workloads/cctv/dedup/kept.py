@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import log10
 from pathlib import Path
@@ -23,6 +23,9 @@ RUN_BYTES = 16 << 20
 
 F = TypeVar("F", contravariant=True)
 Kind = Literal["pixels", "jpeg"]
+About = Mapping[str, Any]
+"""What frames were, for `restore`: their `names`, or the `layout` and `times_us` of a video, complete once all are taken."""
+NOTHING: About = {}
 
 
 class TakesFrames(Protocol[F]):
@@ -59,15 +62,17 @@ class Kept:
         return asdict(self)
 
 
-def keep(packs: Packs, name: str, frames: Iterable[Pixels], source_bytes: int, *, error: int = 0) -> Kept:
+def keep(
+    packs: Packs, name: str, frames: Iterable[Pixels], source_bytes: int, *, error: int = 0, about: About = NOTHING
+) -> Kept:
     """Store frames under `name`, within `error`, unless that takes more than their source. Idempotent."""
-    return _keep(packs, name, "pixels", frames, source_bytes, error, lambda: Encoder(error))
+    return _keep(packs, name, "pixels", frames, source_bytes, about, error, lambda: Encoder(error))
 
 
-def keep_jpegs(packs: Packs, name: str, files: Iterable[bytes], source_bytes: int) -> Kept:
+def keep_jpegs(packs: Packs, name: str, files: Iterable[bytes], source_bytes: int, *, about: About = NOTHING) -> Kept:
     """Store JPEG files bit for bit under `name`, unless that takes more than the files."""
     with tempfile.TemporaryDirectory(prefix="tilery-") as scratch:
-        return _keep(packs, name, "jpeg", files, source_bytes, 0, lambda: JpegEncoder(Path(scratch)))
+        return _keep(packs, name, "jpeg", files, source_bytes, about, 0, lambda: JpegEncoder(Path(scratch)))
 
 
 def frames_of(packs: Packs, name: str) -> Iterator[Pixels]:
@@ -95,6 +100,7 @@ def _keep(
     kind: Kind,
     frames: Iterable[F],
     source_bytes: int,
+    about: About,
     error: int,
     encoder: Callable[[], TakesFrames[F]],
 ) -> Kept:
@@ -114,7 +120,8 @@ def _keep(
             for run, base, changes in zip(encoded, blobs[::2], blobs[1::2], strict=True)
         ]
         kept = _told(name, "store", encoded, source_bytes, stored, writer.added, error)
-        writer.keep(name, {"schema": 1, "kind": kind, "error": error, "runs": runs, "blobs": sorted(set(blobs))})
+        recipe = {"schema": 1, "kind": kind, "error": error, "about": dict(about), "runs": runs, "blobs": sorted(set(blobs))}
+        writer.keep(name, recipe)
     return kept
 
 

@@ -97,17 +97,19 @@ def _stored_whole(work: Work[CctvOptions], clip: Clip, packs: Packs, number: int
     name = f"{work.run.fingerprint[:32]}/e{error}/c{number:03d}-b{block:06d}"
     source_bytes = _source_bytes(work, clip, block)
     if clip.kind == "video":
-        kept = keep(packs, name, _samples(work, clip, block), source_bytes, error=error)
+        about: dict[str, Any] = {"layout": "", "times_us": []}
+        kept = keep(packs, name, _samples(work, clip, block, about), source_bytes, error=error, about=about)
         return _line(block, kept.json())
     sources = _sources(work, clip, block)
     if not sources:
         return None
+    about = {"names": [source.name for source in sources]}
     if clip.codec == "png":
         if any(_deep(work, source) for source in sources):
             return _line(block, _left(len(sources), source_bytes, _DEEP_PNG))
-        kept = keep(packs, name, _pictures(work, clip, sources), source_bytes, error=error)
+        kept = keep(packs, name, _pictures(work, clip, sources), source_bytes, error=error, about=about)
     elif available():
-        kept = keep_jpegs(packs, name, _files(work, sources), source_bytes)
+        kept = keep_jpegs(packs, name, _files(work, sources), source_bytes, about=about)
     else:
         return _line(block, _left(len(sources), source_bytes, _NO_LIBRARY))
     return _line(block, kept.json())
@@ -116,7 +118,7 @@ def _stored_whole(work: Work[CctvOptions], clip: Clip, packs: Packs, number: int
 def _sampled(work: Work[CctvOptions], clip: Clip, block: int) -> dict[str, Any] | None:
     """What a block would come to, from its first frames."""
     if clip.kind == "video":
-        frames = _samples(work, clip, block)
+        frames = _samples(work, clip, block, {"times_us": []})
         rate = clip.rate[0] / clip.rate[1]
         count, source_bytes = max(1, round(BLOCK_US / 1e6 * rate)), _source_bytes(work, clip, block)
     else:
@@ -192,13 +194,15 @@ def _sources(work: Work[CctvOptions], clip: Clip, block: int) -> list[Source]:
     return [work.run.sources[clip.sources[number]] for number in numbers]
 
 
-def _samples(work: Work[CctvOptions], clip: Clip, block: int) -> Iterator[Pixels]:
-    """The decoded samples of a block of video, in the video's own format."""
+def _samples(work: Work[CctvOptions], clip: Clip, block: int, about: dict[str, Any]) -> Iterator[Pixels]:
+    """The decoded samples of a block of video, in the video's own format; `about` learns which, and the times."""
     for picture in decode(work.store, work.run, clip, block * BLOCK_US, (block + 1) * BLOCK_US):
         if picture.damaged:
             raise _Unkept(_HOLES)
         if (samples := picture.samples()) is None:
             raise _Unkept(_DEEP)
+        about["layout"] = picture.layout
+        about["times_us"].append(picture.clip_us)
         yield samples
 
 
