@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.las_files import las_of, laz_of, records_of, stored
 from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud.las_header import read_las
-from tilery.workloads.pointcloud.points import classes_of, iter_records, read_records, record_dtype, withheld_of
+from tilery.workloads.pointcloud.points import classes_of, iter_records, read_records, record_dtype
 from tilery.workloads.pointcloud.shards import shards_of
 
 
@@ -71,7 +71,5 @@ def test_flags_and_classes_are_told_apart(tmp_path: Path, point_format: int) -> 
     column = records.view("u1").reshape(1_700, -1)
     if point_format == 2:
         assert (classes_of(records, 2) == column[:, 15] % 32).all()
-        assert (withheld_of(records, 2) == (column[:, 15] >= 128)).all()
     else:
         assert (classes_of(records, 8) == column[:, 16]).all()
-        assert (withheld_of(records, 8) == ((column[:, 15] >> 2) % 2 == 1)).all()

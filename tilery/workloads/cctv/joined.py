@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,6 @@ from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.stabilise import fill_gaps
 
 SUMS = ("frames", "detected", "still", "skipped", "damaged", "boxes", "detector_calls", "registered", "unregistered")
-ERRORS_KEPT = 20_000
 
 
 @dataclass(frozen=True)
@@ -128,10 +127,6 @@ def midnight_us(start: datetime | None) -> int | None:
     if start is None:
         return None
     return ((start.hour * 60 + start.minute) * 60 + start.second) * 1_000_000 + start.microsecond
-
-
-def utc(start: datetime | None) -> datetime | None:
-    return start.astimezone(UTC) if start else None
 
 
 def _columns(parts: Sequence[Any], name: str) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tilery.run import Run
 from tilery.workloads.pointcloud.grid import TileGrid, cell_millimetres
@@ -37,11 +37,6 @@ class Frame:
     resolution_mm: int
     """Cell of the terrain model; tiles are a whole number of these."""
     needs: Needs = Needs()
-
-    def with_tiles(self, cells: int) -> Frame:
-        """The same frame with tiles of about so many cells a side: another way to cut, with the same result."""
-        block = math.lcm(self.grid.cell_mm, self.resolution_mm) // self.grid.cell_mm
-        return replace(self, grid=TileGrid(self.grid.cell_mm, max(1, cells // block) * block))
 
     @classmethod
     def of(cls, run: Run, options: PointCloudOptions) -> Frame:

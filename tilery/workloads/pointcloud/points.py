@@ -213,10 +213,3 @@ def classes_of(records: Records, point_format: int) -> NDArray[np.uint8]:
         return raw & np.uint8(0b1_1111)
     classes: NDArray[np.uint8] = records["classification"].copy()
     return classes
-
-
-def withheld_of(records: Records, point_format: int) -> NDArray[np.bool_]:
-    """True where a point is withheld: its maker asks not to use it."""
-    name, bit = ("raw_classification", 0b1000_0000) if point_format < 6 else ("classification_flags", 0b100)
-    flags: NDArray[np.uint8] = records[name]
-    return (flags & np.uint8(bit)).astype(np.bool_)
