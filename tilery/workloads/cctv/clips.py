@@ -43,6 +43,8 @@ class Clip:
     """Packets carry no usable times: pictures are counted from the start, `rate` a second, and so decoded from there."""
     sequential: bool = False
     """Nowhere but at its start can decoding begin: there is no other key frame, or no way to find one."""
+    numbered: bool = True
+    """The numbers of pictures in an H.264 stream can be believed (see `missing`)."""
     bytes: int = 0
     name: str = ""
     created: str = ""

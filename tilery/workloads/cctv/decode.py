@@ -31,6 +31,7 @@ from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.limits import LARGEST_SIDE
+from tilery.workloads.cctv.missing import Missing
 from tilery.workloads.cctv.opening import opened
 from tilery.workloads.cctv.pictures import dimensions, ends
 from tilery.workloads.cctv.ranges import Ranges
@@ -195,13 +196,16 @@ def _video(
     def spare(stream: VideoStream) -> Spare | None:
         return Spare(stream, lambda pts: cell(clip.time_us(pts))) if cell else None
 
+    def missing(stream: VideoStream) -> Missing | None:
+        return Missing(stream) if clip.numbered else None
+
     if not (clip.counted or clip.sequential):
         sought, hint, back = clip.pts_at(start_us), decode_from, clip.pts_at(1_000_000) - clip.first_pts
         while sought > clip.first_pts:
             container, stream = _open(store, source, clip, threads, stack)
             if (start := packets_from(container, stream, sought, clip.first_pts, hint)) is None:
                 break
-            if (frames := whole_from(*start, clip.codec, spare(stream))) is not None:
+            if (frames := whole_from(*start, clip.codec, spare(stream), missing(stream))) is not None:
                 return ((clip.time_us(pts), frame) for pts, frame in frames)
             stack.close()
             sought, hint, back = start[0] - back, None, 2 * back
@@ -210,7 +214,8 @@ def _video(
     packets = packets_of(container, stream)
     if clip.counted:
         return _counted(packets, clip)
-    frames = shown(packets, clip.first_pts, clip.codec, trusting=clip.sequential, spare=spare(stream))
+    every = spare(stream), missing(stream)
+    frames = shown(packets, clip.first_pts, clip.codec, *every, trusting=clip.sequential)
     return ((clip.time_us(pts), frame) for pts, frame in frames)
 
 
@@ -236,7 +241,13 @@ def set_up(stream: VideoStream, threads: int) -> None:
 
 
 def shown(
-    packets: Iterable[VideoPacket | Lost], first: int, codec: str, *, trusting: bool = False, spare: Spare | None = None
+    packets: Iterable[VideoPacket | Lost],
+    first: int,
+    codec: str,
+    spare: Spare | None = None,
+    missing: Missing | None = None,
+    *,
+    trusting: bool = False,
 ) -> Iterator[tuple[int, Shown]]:
     """Frames in the order of display, with their pts, from pts `first` on; None for one that was lost or cannot be trusted.
 
@@ -244,25 +255,34 @@ def shown(
     key frame that is whole: none of them can be trusted, unless (`trusting`) decoding always begins at the same place.
     """
     keys: set[int] = set()
+    leaning: set[int] = set()
     broken = False
-    for pts, frame in _displayed(packets, codec, keys, spare):
-        broken = frame is None or (broken and pts not in keys)
+    for pts, frame in _displayed(packets, codec, keys, leaning, spare, missing):
+        broken = frame is None or pts in leaning or (broken and pts not in keys)
         keys.discard(pts)
+        leaning.discard(pts)
         if pts >= first:
             yield pts, frame if trusting or not broken else None
 
 
 def _displayed(
-    packets: Iterable[VideoPacket | Lost], codec: str, keys: set[int], spare: Spare | None
+    packets: Iterable[VideoPacket | Lost],
+    codec: str,
+    keys: set[int],
+    leaning: set[int],
+    spare: Spare | None,
+    missing: Missing | None,
 ) -> Iterator[tuple[int, Shown]]:
     """All frames; the pts of key packets are added to `keys`. Of interlaced video a packet may be half a frame.
+
+    The pts of packets that are decoded after pictures that are missing, and before the next key packet, are added to `leaning`.
 
     After damage the decoder is made to forget at the next key packet, as one that begins there has nothing to remember.
     """
     waiting: list[tuple[int, bool]] = []
     doubtful: set[int] = set()
     spared: set[int] = set()
-    fields = damaged = False
+    fields = damaged = lacking = False
     fresh: int | None = None
     last: int | None = None
     for packet in packets:
@@ -270,6 +290,11 @@ def _displayed(
             damaged = True
             heappush(waiting, (int(packet), True))
             continue
+        lost = missing is not None and missing(packet)
+        lacking = lost or (lacking and not packet.is_keyframe)
+        damaged = damaged or lost
+        if lacking and packet.pts is not None and not packet.is_keyframe:
+            leaning.add(packet.pts)
         if spare and spare(packet) and packet.pts is not None:
             heappush(waiting, (packet.pts, False))
             spared.add(packet.pts)
@@ -284,7 +309,7 @@ def _displayed(
             if packet.is_keyframe:
                 keys.add(packet.pts)
                 fresh = packet.pts if fresh is None else fresh
-            if packet.is_corrupt:
+            if packet.is_corrupt or (lost and not packet.is_keyframe):
                 doubtful.add(packet.pts)
             if not packet.is_discard and (codec in TELLS or not whole):
                 heappush(waiting, (packet.pts, not whole))
@@ -319,13 +344,17 @@ def _emptied(decoder: VideoCodecContext) -> list[VideoFrame]:
 
 
 def whole_from(
-    first: int, packets: Iterable[VideoPacket | Lost], codec: str, spare: Spare | None = None
+    first: int,
+    packets: Iterable[VideoPacket | Lost],
+    codec: str,
+    spare: Spare | None = None,
+    missing: Missing | None = None,
 ) -> Iterator[tuple[int, Shown]] | None:
     """`shown`, if the key packet's own picture comes out whole; else None: what follows would depend on having begun there.
 
     A damaged key frame does not, nor a recovery point of a stream that is refreshed bit by bit (ISO 14496-10 D.2.8).
     """
-    frames = shown(packets, first, codec, spare=spare)
+    frames = shown(packets, first, codec, spare, missing)
     found = next(frames, None)
     if found is None or found[0] != first or found[1] is None:
         return None

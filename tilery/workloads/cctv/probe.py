@@ -23,6 +23,7 @@ from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.clock import goes_back
 from tilery.workloads.cctv.decode import TELLS, set_up, shown, whole_from
 from tilery.workloads.cctv.limits import MOST_FRAMES, check_size
+from tilery.workloads.cctv.missing import Missing
 from tilery.workloads.cctv.opening import container_of, opened, pictures_of, video_stream
 from tilery.workloads.cctv.ranges import Ranges
 from tilery.workloads.cctv.starts import Lost, VideoPacket, demuxed, key_packets
@@ -34,6 +35,8 @@ PATIENCE = 600
 LISTENED = 60
 """Packets whose times are looked at, while they are small."""
 LISTENED_BYTES = 1 << 20
+OFTEN = 0.05
+"""Where so many of the pictures listened to, and more than two, seem to miss one before them, numbers mean nothing."""
 WALKED = 1 << 30
 """A file without a duration is read through if it has no more bytes than this."""
 TAIL = 8 << 20
@@ -80,10 +83,10 @@ def probe(store: Store, source: Source, place: int, most_pixels: float) -> Probe
     with opened(file, container) as found:
         stream = video_stream(found, source.name)
         check_size(source.name, stream.codec_context.width, stream.codec_context.height, most_pixels)
-        picture, pts, counted = _first(found, stream, source.name)
+        picture, pts, counted, numbered = _first(found, stream, source.name)
         check_size(source.name, picture.width, picture.height, most_pixels)
         beside = Ranges(store, source, most=WINDOW)  # FFmpeg goes on where it left the file
-        result = _probed(found, stream, source, place, container, picture, pts, counted, beside, store)
+        result = _probed(found, stream, source, place, container, picture, pts, counted, numbered, beside, store)
         return replace(result, fetched=file.fetched + beside.fetched)
 
 
@@ -96,6 +99,7 @@ def _probed(
     picture: VideoFrame,
     pts: int,
     counted: bool,
+    numbered: bool,
     file: Ranges,
     store: Store,
 ) -> Probed:
@@ -129,6 +133,11 @@ def _probed(
         warnings.append(f"{source.name} has pixels that are not square ({ratio}); places in the picture count stored pixels")
     if counted:
         warnings.append(f"{source.name} has no usable times; {float(rate):g} frames a second are counted from its start")
+    if not numbered:
+        warnings.append(
+            f"numbers are left out among the pictures of {source.name} again and again: many are missing, or the encoder "
+            "counts in its own way; all that are there are used"
+        )
     frames = int(duration_us * rate / 1_000_000)
     if frames > MOST_FRAMES:
         raise BadInput(f"{source.name} claims {frames:,} frames, more than {MOST_FRAMES:,}; cut it into clips")
@@ -156,6 +165,7 @@ def _probed(
         codec=stream.codec_context.codec.canonical_name,
         counted=counted,
         sequential=not seeks,
+        numbered=numbered,
         bytes=source.size,
         name=source.name,
         created=created.isoformat() if created else "",
@@ -166,15 +176,18 @@ def _probed(
     return Probed(clip, keys_us, seeks, created)
 
 
-def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[VideoFrame, int, bool]:
-    """The first picture, its pts, and whether times are of no use."""
+def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[VideoFrame, int, bool, bool]:
+    """The first picture, its pts, whether times are of no use, and whether the numbers of pictures are of use."""
     set_up(stream, 1)
     times: list[int | None] = []
+    missing, lacks = Missing(stream), 0
 
     def listened() -> Iterator[VideoPacket]:
+        nonlocal lacks
         for packet in islice(demuxed(found, stream), PATIENCE):
             if packet.size:
                 times.append(packet.pts)
+                lacks += missing(packet)
             yield packet
 
     packets = listened()
@@ -185,7 +198,7 @@ def _first(found: InputContainer, stream: VideoStream, name: str) -> tuple[Video
                 read += packet.size
             known = [time for time in times if time is not None]
             guessed = found.format.name == "avi" and stream.codec_context.name in TELLS and stream.codec_context.has_b_frames
-            return picture, pts, bool(guessed) or len(set(known)) < len(times)
+            return picture, pts, bool(guessed) or len(set(known)) < len(times), lacks <= max(2, OFTEN * len(times))
     raise BadInput(f"no frame of {name} can be decoded; it may be damaged: upload it again, or convert it")
 
 
