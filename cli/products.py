@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +17,8 @@ from tilery.store.port import NotFound, Store
 
 RECORD = "run.json"
 FAILURE = "failure.json"
+AT_ONCE = 16
+"""Products that are fetched at once: a drop of pictures has thousands of small ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,23 @@ def deliver(store: Store, folder: str, ended: Ended, out: Path, root: Path | Non
     Where the store is the directory `root` on the same file system, products are hard links and take no space. Files of an
     earlier run in `out` that this run did not make are removed, so that the folder never mixes two runs.
     """
-    paths = [safe_path(product["path"]) for product in ended.record["products"]]
+    paths = files(ended.record, lambda path: store.get(f"{folder}/{path}"))
     out.mkdir(parents=True, exist_ok=True)
     clear(out, keep=set(paths))
-    for path in paths:
-        _bring(store, f"{folder}/{path}", out / path, root)
+    with ThreadPoolExecutor(AT_ONCE if root is None else 1) as pool:
+        for _ in pool.map(lambda path: _bring(store, f"{folder}/{path}", out / path, root), paths):
+            pass
     if ended.failure is not None:
         _write(out / FAILURE, ended.failure)
     return _write(out / RECORD, ended.record)
+
+
+def files(record: dict[str, Any], read: Callable[[str], bytes]) -> list[str]:
+    """The paths of all products of a run, and of the lists of those that are too many for run.json; `read` gets such a list."""
+    products = list(record["products"])
+    lists = [safe_path(listing["path"]) for listing in record.get("listed", [])]
+    products += [json.loads(line) for path in lists for line in read(path).splitlines()]
+    return [*lists, *(safe_path(product["path"]) for product in products)]
 
 
 def clear(out: Path, keep: set[str] | None = None) -> None:
@@ -68,7 +81,7 @@ def clear(out: Path, keep: set[str] | None = None) -> None:
     record = out / RECORD
     try:
         earlier = json.loads(record.read_text())
-        listed = [safe_path(product["path"]) for product in earlier["products"]]
+        listed = files(earlier, lambda path: (out / path).read_bytes() if (out / path).is_file() else b"")
     except FileNotFoundError:
         return
     except (json.JSONDecodeError, KeyError, TypeError):

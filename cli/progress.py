@@ -27,6 +27,7 @@ WORDS = {
     "Process tiles": "processing tiles",
     "Merge round": "merging",
     "Finish parts": "finishing parts",
+    "Place the products": "placing products",
     "Check the stage": "checking",
     "Wait at the gate": "at the gate",
     "Publish the products": "publishing",
@@ -37,7 +38,7 @@ WHOLE = "Do the whole drop"
 VERBS = {"tile": "cutting", "process": "processing", "merge": "merging", "finish": "finishing"}
 """Stage -> what is said while one worker does all stages; it counts percent of the stage."""
 
-MAPS = ("Cut tiles", "Process tiles", "Merge round", "Finish parts")
+MAPS = ("Cut tiles", "Process tiles", "Merge round", "Finish parts", "Place the products")
 """The states whose items are counted."""
 
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")

@@ -241,8 +241,12 @@ def _unexplained(asked: Asked, run_id: str) -> products.Ended:
     return products.Ended(record.model_dump(), failure)
 
 
-def listed(made: list[dict[str, Any]], folder: Path) -> Iterator[str]:
-    """A line for each product; for many of one kind (a thousand pictures), one for all of them."""
+def listed(made: list[dict[str, Any]], folder: Path, lists: list[dict[str, Any]] | None = None) -> Iterator[str]:
+    """A line for each product; for many of one kind (a thousand pictures), or those of `lists`, one for all of them."""
+    for kind in dict.fromkeys(one["kind"] for one in lists or []):
+        same = [one for one in lists or [] if one["kind"] == kind]
+        count, total = (sum(int(one[fact]) for one in same) for fact in ("count", "bytes"))
+        yield f"{kind:>13}  {count:,} files, named in {folder / Path(same[0]['path']).parent}  {size(total)}"
     kinds = list(dict.fromkeys(product["kind"] for product in made))
     for kind in kinds:
         same = [product for product in made if product["kind"] == kind]
@@ -275,5 +279,5 @@ def summary(ended: products.Ended, folder: Path) -> None:
         console.print(
             f"PARTIAL: {len(record.get('missing', []))} parts are missing; run.json lists them", markup=False, style="yellow"
         )
-    for line in listed(record["products"], folder):
+    for line in listed(record["products"], folder, record.get("listed")):
         console.print(line, markup=False)

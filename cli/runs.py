@@ -139,6 +139,8 @@ def _print(about: dict[str, Any], target: Target) -> None:
         listed = Table(box=None, show_header=False, pad_edge=False)
         for product in record["products"]:
             listed.add_row(escape(product["path"]), escape(product["kind"]), size(int(product["bytes"])))
+        for one in record.get("listed", []):
+            listed.add_row(f"{one['count']:,} named in {escape(one['path'])}", escape(one["kind"]), size(int(one["bytes"])))
         console.print(listed)
         console.print(f"Fetch them: tilery get {short(about['run_id'])} --out DIR {target.flags()}", markup=False)
     console.print("\n[bold]Events[/]")

@@ -22,6 +22,7 @@ def publish(store: Store, tenant: str, run_id: str) -> Record:
     workload = registry.load(run.workload)
     links = stages.chain(store, run)
     folder = keys.result(tenant, run.workload, run.dataset, run_id)
+    _refuse_gaps(store, stages.last_made(links))
     _refuse_gaps(store, links[-1])
     done = {str(link.name): _done(store, link) for link in links}
     missing = {str(link.name): list(link.missing) for link in links if link.missing}
@@ -51,6 +52,7 @@ def publish(store: Store, tenant: str, run_id: str) -> Record:
         published = workload.publish(publication)
     update = {
         "products": published.products,
+        "listed": published.listed,
         "counts": {**record.counts, **published.counts},
         "warnings": [*record.warnings, *published.warnings],
         "timings": _timings(store, run),
@@ -66,8 +68,9 @@ def _write_record(store: Store, run: Run, folder: str, record: Record) -> None:
     _point_latest(store, run, folder, record)
     given = manifest.read(store, run.tenant, run.run_id)
     event = record.status.lower()
-    ledger.write(store, given, event, run=f"{folder}/run.json", seconds=record.timings.total_s, products=len(record.products))
-    subject = f"Tilery: {run.workload}/{run.dataset} {event}, {len(record.products)} products"
+    count = len(record.products) + sum(listing.count for listing in record.listed)
+    ledger.write(store, given, event, run=f"{folder}/run.json", seconds=record.timings.total_s, products=count)
+    subject = f"Tilery: {run.workload}/{run.dataset} {event}, {count} products"
     notices.send(store, given, event, subject, {"run_id": run.run_id, "run": f"{folder}/run.json"})
 
 

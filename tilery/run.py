@@ -98,6 +98,17 @@ class Product(BaseModel):
     digest: dict[str, str] = Field(description="{algorithm, value}")
 
 
+class Listing(BaseModel):
+    """Published files that are too many for run.json: `path`, relative to it, holds a `Product` a line (JSON Lines)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    path: str
+    count: int
+    bytes: int = Field(description="of the listed files together")
+
+
 class Timings(BaseModel):
     """Seconds of wall time, whole and per stage."""
 
@@ -115,6 +126,7 @@ class Record(BaseModel):
     dataset: str
     status: Status
     products: list[Product]
+    listed: list[Listing] = []
     counts: dict[str, Any] = {}
     options: dict[str, Any] = {}
     lane: str

@@ -6,7 +6,7 @@ A stage's folder is work/TENANT/STAGE/FINGERPRINT/ with
   done.jsonl                                      all markers of a complete stage, so that nobody reads them one by one again
   complete.json                                   every marker was there
 The fingerprint hashes the inputs, the options that the stage and those before it read, the code, and tolerated holes: the
-same work has the same folder, whichever run asks for it.
+same work has the same folder, whichever run asks for it. Only `place` works for one run, whose id is in its fingerprint.
 """
 
 from __future__ import annotations
@@ -69,12 +69,17 @@ def chain(store: Store, run: Run) -> list[Link]:
     for name, stage in workload.stages.items():
         read = {option: run.options.get(option) for option in stage.options}
         read |= {f"facts.{fact}": run.facts.get(fact) for fact in stage.facts}
-        parts = [upstream, name, read, run.again.get(name, ""), run.code]
+        parts = [upstream, name, read, run.again.get(name, ""), run.code, *([run.run_id] if name == "place" else [])]
         fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
         missing = tuple(_accepted(store, run, name))
         links.append(Link(name, stage, keys.stage(run.tenant, name, fingerprint), missing))
         upstream = fingerprint + "".join(missing)
     return links
+
+
+def last_made(links: list[Link]) -> Link:
+    """The last stage whose output runs share: what products are made of."""
+    return next(link for link in reversed(links) if link.name != "place")
 
 
 def first_items(store: Store, run: Run, items: list[Item]) -> None:

@@ -1,4 +1,7 @@
-"""The lambda lane: a small drop done in one worker, leaving in the last stage's folder what the stages would have left."""
+"""The lambda lane: a small drop done in one worker, leaving in the last stage's folder what the stages would have left.
+
+Products that are too many for `publish` are placed by many workers all the same.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def whole(store: Store, tenant: str, run_id: str) -> None:
     """Do every stage of a run here. A run whose last stage is complete already, from any run before, does nothing."""
     run = stages.read_run(store, tenant, run_id)
     links = stages.chain(store, run)
-    last = links[-1]
+    last = stages.last_made(links)
     if store.head(keys.join(last.folder, "complete.json")) is not None:
         return
     on = device.choose(str(run.options.get("device", "auto")), registry.load(run.workload).gpu)
@@ -52,7 +55,7 @@ def _job(store: Store, run: Run, stage: str, key: str, show: Show) -> None:
 
 
 def _every_stage(store: Store, run: Run, show: Show) -> None:
-    while (plan := stages.plan(store, run, worker.planning_work)).stage != "publish":
+    while (plan := stages.plan(store, run, worker.planning_work)).stage not in ("place", "publish"):
         for job in stages.read_lines(store, plan.jobs):
             _job(store, run, plan.stage, job["key"], show)
         stages.check(store, run, plan.stage, plan.round, redriven=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tilery import device, registry, stages
+from tilery import device, keys, registry, stages
 from tilery.options import parse
 from tilery.outcomes import BadInput, Outcome, OutOfMemory, Transient
 from tilery.progress import Progress, Show
@@ -60,6 +60,7 @@ def make_work(
         finished=lambda stage: _finished(store, links, stage),
         scratch=scratch,
         device=on,
+        results=keys.result(run.tenant, run.workload, run.dataset, run.run_id),
         progress=told,
     )
 

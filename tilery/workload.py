@@ -1,4 +1,4 @@
-"""The one shape of all workloads: size -> tile -> process -> merge -> finish -> publish.
+"""The one shape of all workloads: size -> tile -> process -> merge -> finish -> place -> publish.
 
 A workload says what its stages are and implements their verbs. Each verb is pure in this sense: from one item, and what
 earlier stages left in the store, it writes objects below its stage's folder and returns a small JSON value. It may run
@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from tilery import keys
 from tilery.device import GpuLibrary
 from tilery.options import Options
-from tilery.run import Product, Run, Source
+from tilery.run import Listing, Product, Run, Source
 from tilery.store.port import Store
 
-StageName = Literal["tile", "process", "merge", "finish"]
+StageName = Literal["tile", "process", "merge", "finish", "place"]
 Item = dict[str, Any]
 """One line of a stage's list: `id` (unique, `[A-Za-z0-9._-]`), `work` (cost in the workload's unit), what the verb reads."""
 
@@ -87,6 +87,8 @@ class Work(Generic[O]):
     """The finished items of a stage before this one, in order."""
     device: str = "cpu"
     """`cpu` or `gpu`, decided by the worker and said in the run record."""
+    results: str = ""
+    """Key prefix of the run's products (no trailing slash): only `place` writes there, and `publish` after it."""
     progress: Callable[[float], None] = lambda share: None
     """Called with the share of the item that is done, 0 to 1."""
 
@@ -146,6 +148,8 @@ class Published:
     products: list[Product]
     counts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    listed: list[Listing] = field(default_factory=list)
+    """Products that `place` wrote, list by list, instead of one by one."""
 
 
 class Workload(ABC, Generic[O]):
@@ -192,6 +196,11 @@ class Workload(ABC, Generic[O]):
     def finish(self, work: Work[O], item: Item) -> dict[str, Any]:
         raise NotImplementedError
 
+    def place(self, work: Work[O], item: Item) -> dict[str, Any]:
+        """Write some products below `work.results`, where they are too many for `publish`: the one stage whose output is the
+        run's own, and is not shared with others. Nobody sees them as products before `publish` has written run.json."""
+        raise NotImplementedError
+
     @abstractmethod
     def publish(self, publication: Publication[O]) -> Published:
         """Write the products below `publication.folder`; the spine writes run.json afterwards. Idempotent."""
@@ -207,6 +216,6 @@ class Workload(ABC, Generic[O]):
         """Do a small drop in one worker, leaving in the last stage's folder exactly what the stages would have left.
 
         Returns that stage's finished items; None (the default) lets the spine run every stage in this worker.
-        `work.stage` is the last stage.
+        `work.stage` is the last stage but `place`.
         """
         return None

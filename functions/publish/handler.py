@@ -8,4 +8,5 @@ from tilery.store import open_store
 @nanoservice("publish")
 def handler(event: Event) -> dict[str, object]:
     record = publish(open_store(event["tenant"]), event["tenant"], event["run_id"])
-    return {"status": record.status, "products": len(record.products), "missing": len(record.missing)}
+    count = len(record.products) + sum(listing.count for listing in record.listed)
+    return {"status": record.status, "products": count, "missing": len(record.missing)}

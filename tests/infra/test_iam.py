@@ -192,7 +192,7 @@ def test_the_pipeline_may_do_what_its_states_do(simulator: Simulator) -> None:
         Call(role, "s3:GetObject", f"{work}/work/acme/tile/f/1.npz", allow=False),
         Call(role, "kms:Decrypt", deployment.arn("AWS::KMS::Key", "StorageKey")),
     ]
-    for label in ("CutTiles", "ProcessTiles", "MergeRound", "FinishParts"):
+    for label in ("CutTiles", "ProcessTiles", "MergeRound", "FinishParts", "PlaceProducts"):
         for action in ("states:DescribeExecution", "states:StopExecution", "states:RedriveExecution"):
             calls.append(Call(role, action, states("execution", f"{machine}/{label}:x")))
     simulator.assert_allowed(calls)

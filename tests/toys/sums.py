@@ -1,10 +1,12 @@
 """A workload of a few lines on the same spine: sums of numbers in text files. It is quick, exact, and can be told to fail.
 
 Tile: a run of lines of one file. Process: their squares' sum. Merge: a tree of two. Finish: each file's share of the total.
+Place, if asked: a product a file, named in a list of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -16,7 +18,7 @@ from pydantic import Field
 
 from tilery.options import Options
 from tilery.outcomes import BadInput, Outcome, OutOfMemory, Transient
-from tilery.run import Product, Source
+from tilery.run import Listing, Product, Source
 from tilery.store.port import Store
 from tilery.workload import Done, Item, Publication, Published, Sizing, Stage, StageName, Work, Workload
 
@@ -26,6 +28,7 @@ class SumsOptions(Options):
     scale: int = Field(1, description="Read by finish alone.")
     fail: dict[str, str] = Field(default_factory=dict, description="Item id -> how its process ends: an outcome, kill, or oom.")
     once: bool = Field(False, description="Items in `fail` fail only the first time.")
+    apart: bool = Field(False, description="Each file's sum is a product that `place` writes.")
     sleep_s: float = Field(0.0, ge=0, description="Seconds that each process item takes.")
 
 
@@ -39,6 +42,7 @@ class Sums(Workload[SumsOptions]):
         "process": Stage(work_per_job=20, holes=True),
         "merge": Stage(fan_in=2),
         "finish": Stage(options=("scale",)),
+        "place": Stage(options=("apart",)),
     }
 
     def size(self, sources: list[Source], options: SumsOptions, store: Store) -> Sizing:
@@ -53,6 +57,8 @@ class Sums(Workload[SumsOptions]):
         return Sizing(work=total, items=items, counts={"lines": total})
 
     def items(self, work: Work[SumsOptions], before: list[Done]) -> Iterable[Item]:
+        if work.stage == "place" and not work.options.apart:
+            return []
         if work.stage == "process":
             return [
                 {"id": f"{done.item['id']}-{number}", "work": 1, "file": done.item["file"], "part": number}
@@ -86,6 +92,15 @@ class Sums(Workload[SumsOptions]):
         total = work.get_json("merge", "total.json")
         return {"scaled": total * work.options.scale, "name": work.run.sources[item["file"]].name}
 
+    def place(self, work: Work[SumsOptions], item: Item) -> dict[str, Any]:
+        _note_call(work, item)
+        body = json.dumps(next(done.value for done in work.finished("finish") if done.item["id"] == item["id"])).encode()
+        digest = {"algorithm": "sha256", "value": hashlib.sha256(body).hexdigest()}
+        product = Product(kind="apart", path=f"apart/{item['id']}.json", bytes=len(body), digest=digest)
+        work.store.put(f"{work.results}/{product.path}", body)
+        work.store.put(f"{work.results}/products/{item['id']}.jsonl", product.model_dump_json().encode() + b"\n")
+        return {"path": f"products/{item['id']}.jsonl", "count": 1, "bytes": len(body)}
+
     def publish(self, publication: Publication[SumsOptions]) -> Published:
         body = json.dumps([done.value for done in publication.done["finish"]], sort_keys=True).encode()
         key = f"{publication.folder}/sums.json"
@@ -94,7 +109,7 @@ class Sums(Workload[SumsOptions]):
         product = Product(
             kind="sums", path="sums.json", bytes=len(body), digest={"algorithm": digest.algorithm, "value": digest.value}
         )
-        return Published([product])
+        return Published([product], listed=[Listing(kind="apart", **done.value) for done in publication.done["place"]])
 
 
 def _note_call(work: Work[SumsOptions], item: Item) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cli import products as delivery
 from tests import machine
 from tests.toys import environment
 from tilery import keys, manifest, publishing, registry, sizing, whole
@@ -21,7 +22,8 @@ from tilery.registry import EXTRA
 from tilery.run import Record
 from tilery.store import open_store
 from tilery.store.port import Store
-from tilery.workloads.images import lists
+from tilery.workloads.images import index as index_of_lists
+from tilery.workloads.images import lists, place
 
 IMAGES = {EXTRA: json.dumps({"images": "tilery.workloads.images.workload:Images"})}
 SPLIT = [["resize", "20x30"], ["split", True], ["blur", "gaussian"]]
@@ -61,8 +63,7 @@ def run(store: Store, files: dict[str, bytes], options: dict[str, Any], dataset:
     sizing.size(store, "acme", run_id)
     if options.get("lane") == "lambda":
         whole.whole(store, "acme", run_id)
-    else:
-        machine.every_stage(store, run_id)
+    machine.every_stage(store, run_id)
     return publishing.publish(store, "acme", run_id), keys.result("acme", "images", dataset, run_id)
 
 
@@ -114,6 +115,51 @@ def test_lanes_and_lists_of_any_length_give_the_same_bytes(store: Store, monkeyp
     monkeypatch.setattr(lists, "PICTURES", 1)
     _, whole_ = run(store, FILES, {"lane": "lambda", **options}, "whole")
     assert products(store, whole_) == first
+
+
+def test_pieces_too_many_for_one_function_are_placed_by_many_and_are_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alone, folder = run(store, FILES, {"lane": "fargate", "operations": SPLIT}, "alone")
+    monkeypatch.setattr(place, "ALONE", 15)
+    monkeypatch.setattr(place, "PIECES", 6)
+    apart, other = run(store, FILES, {"lane": "lambda", "operations": SPLIT}, "apart")
+    made = products(store, other)
+    lists = [made.pop(listing.path) for listing in apart.listed]
+    assert made == products(store, folder)
+    assert [listing.count for listing in apart.listed] == [6, 6, 4]
+    named = [json.loads(line) for data in lists for line in data.splitlines()]
+    assert named == [product.model_dump() for product in alone.products if product.kind == "pictures"]
+    assert [product.kind for product in apart.products] == [one.kind for one in alone.products if one.kind != "pictures"]
+    ended = delivery.read(store, other)
+    assert ended is not None
+    delivery.deliver(store, other, ended, tmp_path / "out")
+    assert {file.name for file in (tmp_path / "out/pictures").rglob("*.jpg")} == {Path(one["path"]).name for one in named}
+    delivery.clear(tmp_path / "out")
+    assert [file for file in (tmp_path / "out").rglob("*") if file.is_file()] == []
+
+
+def test_the_rows_of_a_drop_are_the_same_however_many_are_gathered_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = run(store, FILES, {"lane": "fargate", "sheet": 3}, "one")
+    monkeypatch.setattr(index_of_lists, "ROWS", 2)
+    _, again = run(store, {**FILES, "z.txt": b""}, {"lane": "fargate", "sheet": 3}, "more")
+    rows, more = index(store, folder), index(store, again)
+    assert more.pop("z.txt")["code"] == "empty"
+    assert more == rows
+
+
+def test_pieces_are_read_together_as_far_as_they_are_neighbours_and_small() -> None:
+    sizes = [("a", 1), ("a", place.BATCH_BYTES - 1), ("a", 1), ("b", 1), ("b", place.BATCH_BYTES + 1), ("b", 2)]
+    wanted = [("source", {"pack": pack, "bytes": size}) for pack, size in sizes]
+    assert [[piece["bytes"] for _, piece in batch] for batch in place.batches(wanted)] == [
+        [1, place.BATCH_BYTES - 1],
+        [1],
+        [1],
+        [place.BATCH_BYTES + 1],
+        [2],
+    ]
 
 
 def test_fail_on_error_fails_the_run_and_names_the_pictures(store: Store) -> None:

@@ -54,13 +54,17 @@ def test_the_same_event_twice_is_one_run(spine: Spine) -> None:
     assert set(spine.calls().values()) == {1}
 
 
-def test_the_same_bytes_dropped_again_are_a_new_run_that_computes_nothing(spine: Spine) -> None:
-    first = spine.run_dataset({"a.txt": NUMBERS}, SHARDED)
+def test_the_same_bytes_dropped_again_are_a_new_run_that_computes_nothing_and_has_its_own_products(spine: Spine) -> None:
+    first = spine.run_dataset({"a.txt": NUMBERS}, {**SHARDED, "apart": True})
     calls = spine.calls()
-    second = spine.run_dataset({"a.txt": NUMBERS}, SHARDED)
+    second = spine.run_dataset({"a.txt": NUMBERS}, {**SHARDED, "apart": True})
     assert first.run_id != second.run_id
     assert spine.calls() == calls
     assert sums(second) == sums(first)
+    assert set(second.record["timings"]["stages"]) == {"place"}
+    for one in (first, second):
+        (listing,) = one.record["listed"]
+        assert one.json(one.json(listing["path"])["path"])["name"] == "a.txt"
 
 
 def test_redo_with_an_option_of_finish_processes_nothing_again(spine: Spine) -> None:

@@ -46,7 +46,8 @@ def process(work: Work[ImagesOptions], item: Item) -> dict[str, Any]:
     rows.sort(key=lambda row: str(row["source"]))
     work.put_json(rows, "rows", f"{item['id']}.json")
     errors = sum(row["status"] == "error" for row in rows)
-    return {"pictures": len(rows), "errors": errors, "pieces": sum(len(row["pieces"]) for row in rows)}
+    pieces = sum(len(row["pieces"]) for row in rows)
+    return {"pictures": len(rows), "errors": errors, "pieces": pieces, "bytes": packed}
 
 
 @dataclass(frozen=True, slots=True)

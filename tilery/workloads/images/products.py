@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tilery.report import Figure, FileLink, Picture, Report, size
-from tilery.run import Product
+from tilery.run import Listing, Product
 from tilery.workload import Publication, Published
 from tilery.workloads.images.operations import parse
 from tilery.workloads.images.options import ImagesOptions
-from tilery.workloads.images.packs import content, span
+from tilery.workloads.images.place import copied, pieces
 
-WRITERS = 16
-IN_MEMORY = 4 << 20
-"""Bytes of a picture's pieces that a writer holds."""
 FILES = (("index", "index.parquet"), ("index", "index.json"), ("contact_sheet", "contact_sheet.jpg"))
 
 
@@ -25,7 +21,9 @@ def publish(publication: Publication[ImagesOptions]) -> Published:
     html = _page(publication, summary, others)
     others.append(publication.put("report", "report.html", html.encode()))
     counts = {"pictures": summary["pictures"], "errors": summary["errors"], "pieces": summary["pieces"]}
-    return Published([*_pictures(publication), *others], counts=counts, warnings=_warnings(summary))
+    listed = [Listing(kind="pictures", **done.value) for done in publication.done["place"]]
+    pictures = [] if listed else _pictures(publication)
+    return Published([*pictures, *others], counts, _warnings(summary), listed)
 
 
 def _warnings(summary: dict[str, Any]) -> list[str]:
@@ -36,26 +34,8 @@ def _warnings(summary: dict[str, Any]) -> list[str]:
 
 
 def _pictures(publication: Publication[ImagesOptions]) -> list[Product]:
-    work = publication.work
-    rows = [row for done in publication.done["process"] for row in work.get_json("process", "rows", f"{done.item['id']}.json")]
-
-    def one(row: dict[str, Any]) -> list[Product]:
-        pieces = row["pieces"]
-        if sum(piece["bytes"] for piece in pieces) <= IN_MEMORY:
-            for piece, data in zip(pieces, content(work, pieces), strict=True):
-                work.store.put(publication.key(piece["path"]), data)
-        else:
-            for piece in pieces:
-                work.store.compose(publication.key(piece["path"]), [span(work, piece)])
-        return [_product(row["source"], piece) for piece in pieces]
-
-    with ThreadPoolExecutor(WRITERS) as pool:
-        return [product for products in pool.map(one, rows) for product in products]
-
-
-def _product(source: str, piece: dict[str, Any]) -> Product:
-    digest = {"algorithm": "sha256", "value": piece["sha256"]}
-    return Product(kind="pictures", path=piece["path"], source=source, bytes=piece["bytes"], digest=digest)
+    lists = [str(done.item["id"]) for done in publication.done["process"]]
+    return copied(publication.work, pieces(publication.work, lists))
 
 
 def _copied(publication: Publication[ImagesOptions], kind: str, stage: Any, path: str) -> Product:
@@ -71,7 +51,7 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
     report = Report(record["dataset"], "pictures", record["status"]).holes(record.get("missing", []))
     report.figures(
         [
-            Figure("Pictures", f"{summary['pictures']:,}", f"{len(summary['folders'])} folders"),
+            Figure("Pictures", f"{summary['pictures']:,}", f"{summary['folder_count']:,} folders"),
             Figure("Made", f"{made:,}", engines),
             Figure("Errors", f"{summary['errors']:,}", ", ".join(map(_words, sorted(summary["codes"])))),
             Figure("Results", f"{summary['pieces']:,}", work.options.output),
@@ -85,9 +65,9 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
         report.table("Operations, in order", ["Step", "Operation", "Parameters"], steps)
     folders = [
         [name or "(no folder)", entry["pictures"], entry["pictures"] - entry["errors"], entry["errors"], entry["pieces"]]
-        for name, entry in sorted(summary["folders"].items())
+        for name, entry in summary["folders"].items()
     ]
-    report.table("Folders", ["Folder", "Pictures", "Made", "Errors", "Results"], folders[:500])
+    report.table("Folders", ["Folder", "Pictures", "Made", "Errors", "Results"], folders, note=_more(summary))
     if summary["failed"]:
         more = summary["errors"] - len(summary["failed"])
         note = f"{more:,} more are in the index." if more else ""
@@ -96,6 +76,11 @@ def _page(publication: Publication[ImagesOptions], summary: dict[str, Any], file
     report.timings(record["timings"]["stages"], record["timings"]["total_s"])
     report.files("Files", [FileLink(file.path, file.kind, file.bytes) for file in files])
     return report.html()
+
+
+def _more(summary: dict[str, Any]) -> str:
+    more = summary["folder_count"] - len(summary["folders"])
+    return f"{more:,} more are in the index." if more else ""
 
 
 def _said(parameters: dict[str, Any]) -> str:

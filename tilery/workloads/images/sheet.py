@@ -28,13 +28,12 @@ _PLACE = re.compile(r"__(\d+)-(\d+)$")
 PAPER, INK, SOFT, RED, PLATE = "#ffffff", "#1b2430", "#5b6775", "#b3261e", "#eef1f4"
 
 
-def drawn(work: Work[ImagesOptions], rows: list[dict[str, Any]], most: int) -> tuple[bytes, bytes]:
-    """The sheet, a JPEG of at most `most` pictures, and a PNG of a few of them for the report."""
+def drawn(work: Work[ImagesOptions], rows: list[dict[str, Any]]) -> tuple[bytes, bytes]:
+    """The sheet, a JPEG of these rows' pictures, and a PNG of a few of them for the report."""
     minis: dict[str, Image.Image] = {}
-    chosen = _chosen(rows, most)
     sheet, preview = io.BytesIO(), io.BytesIO()
-    _page(work, chosen, minis).save(sheet, "JPEG", quality=85)
-    few = [{**row, "folder": ""} for row in _chosen(chosen, PREVIEW)]
+    _page(work, rows, minis).save(sheet, "JPEG", quality=85)
+    few = [{**row, "folder": ""} for row in _chosen(rows, PREVIEW)]
     _page(work, few, minis, columns=8).quantize(256).save(preview, "PNG", optimize=True)
     return sheet.getvalue(), preview.getvalue()
 
