@@ -14,7 +14,8 @@ from constructs import Construct
 from infra.bundling import ROOT
 from infra.settings import UnknownSetting
 
-LAMBDA_ENTRYPOINT = ["python", "-m", "awslambdaric"]
+LAMBDA_ENTRYPOINT = ["/opt/venv/bin/python", "-m", "awslambdaric"]
+"""By its whole path: Lambda has a PATH of its own."""
 
 
 class Image(Construct):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.infra.conftest import ROOT, Synthesis
 from tests.infra.template import REGION, Deployment, as_list, load
+from tests.infra.wildcards import MOST_COMPLEX, complexity, wildcards_of
 from tilery import keys, names
 
 
@@ -62,7 +63,8 @@ def test_every_function_is_deployed_with_its_handler_and_environment(deployed: D
             assert (properties["Handler"], properties["Runtime"]) == (handler, "python3.13")
             assert len(properties["Layers"]) == 2
         else:
-            assert properties["ImageConfig"] == {"EntryPoint": ["python", "-m", "awslambdaric"], "Command": [handler]}
+            entry = ["/opt/venv/bin/python", "-m", "awslambdaric"]
+            assert properties["ImageConfig"] == {"EntryPoint": entry, "Command": [handler]}
             assert variables["TILERY_WORKLOAD"] == "pointcloud"
 
 
@@ -130,6 +132,22 @@ def test_the_upload_rule_is_the_pattern_of_tilery_names(deployed: Deployment) ->
     assert rule["EventPattern"]["detail-type"] == ["Object Created"]
     assert rule["Targets"][0]["Arn"].endswith(":stateMachine:tilery-dev-ingest")
     assert rule["Targets"][0]["DeadLetterConfig"]
+
+
+@pytest.mark.parametrize(
+    ("wildcards", "refused"),
+    [
+        (["*/datasync/*.bif", "*/datasync/*.tif"], False),
+        (["*/datasync/*.bif", "*/datasync/*.tif", "*/datasync/*.tiff", "*/datasync/*.svs"], True),
+        (["*:stack/AStack/*", "*:stack/BStack/*", "*:stack/CStack/*"], False),
+        (["*:stack/AStack/*", "*:stack/BStack/*", "*:stack/CStack/*", "*:stack/DStack/*"], True),
+        (["drop/*/*/*/*", "drop/*/*/*/_READY.json"], True),
+        (wildcards_of(names.DROP_DETAIL), False),
+    ],
+)
+def test_eventbridge_takes_the_upload_rule(wildcards: list[str], refused: bool) -> None:
+    """The first four are what people report of EventBridge, the fifth is what this rule once was."""
+    assert (complexity(wildcards) > MOST_COMPLEX) is refused
 
 
 def test_buckets_are_private_encrypted_and_as_versioned_as_they_must_be(deployed: Deployment) -> None:
