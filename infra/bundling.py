@@ -56,17 +56,19 @@ def install(requirements: Path, target: Path) -> None:
     platforms = [argument for platform in PLATFORMS for argument in ("--platform", platform)]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON, *platforms]
-    subprocess.run([*command, "--target", str(target), "-r", str(requirements)], check=True, stdout=sys.stderr)
+    command += ["--target", str(target), "-r", str(requirements)]
+    subprocess.run(command, check=True, stdout=sys.stderr, umask=0o022)
     for folder in [*target.glob("**/__pycache__"), *target.glob("**/tests"), target / "bin"]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy(files: Iterable[Path], target: Path) -> None:
-    """Copy files to the same paths below `target`."""
+    """Copy files to the same paths below `target`, readable for everyone: a zip keeps modes, and Lambda is not their owner."""
     for file in files:
         place = target / file.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
+        place.chmod(0o644)
 
 
 def _code(folder: Path, key: str, fill: Callable[[Path], None]) -> lambda_.Code:

@@ -31,6 +31,19 @@ def test_sources_leave_out_what_is_not_source(tmp_path: Path) -> None:
     assert [file.name for file in bundling.sources(tmp_path)] == ["a.py", "b.json"]
 
 
+def test_lambda_may_read_what_its_owner_alone_may_read_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundling, "ROOT", tmp_path / "from")
+    file = tmp_path / "from" / "a.py"
+    file.parent.mkdir()
+    file.touch(mode=0o600)
+    before = os.umask(0o077)
+    try:
+        bundling.copy([file], tmp_path / "to")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "to" / "a.py").stat().st_mode & 0o777 == 0o644
+
+
 @pytest.mark.parametrize("function", CONTROL)
 def test_a_control_function_imports_from_its_zip_and_the_library_layer_alone(function: str, tmp_path: Path) -> None:
     shared = [file for file in (bundling.ROOT / "functions").iterdir() if file.is_file()]

@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from containers import imports
 from tests.infra.conftest import ROOT
-from tilery import names
+from tilery import names, registry
 
 DOCKERFILE = ROOT / "containers" / "Dockerfile"
 
@@ -34,3 +37,18 @@ def test_neither_image_runs_as_root() -> None:
         (stage,) = [stage for stage in stages if stage.splitlines()[0].endswith(f" AS {target}")]
         users = [line for line in stage.splitlines() if line.startswith("USER ")]
         assert users[-1] == "USER 10001"
+
+
+@pytest.mark.parametrize("workload", registry.WORKLOADS)
+def test_the_build_imports_all_of_a_workload(workload: str) -> None:
+    """Here without the Lambda runtime, which only images hold: what the image's list leaves out could fail a run instead."""
+    listed = set(imports.modules(workload))
+    own = {path.with_suffix("").relative_to(ROOT) for path in (ROOT / "tilery/workloads" / workload).rglob("*.py")}
+    assert {".".join(path.parts) for path in own if path.name not in ("__init__", "__main__")} <= listed
+    assert {*registry.load(workload).needs, "functions.whole.handler", "awslambdaric"} <= listed
+
+
+def test_the_build_fails_on_what_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "modules", lambda workload: ["tilery.names", "no_such_library"])
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        imports.main("pointcloud")

@@ -15,13 +15,15 @@ import pytest
 
 from tests.data import autzen_trim
 from tests.infra.conftest import ROOT
-from tilery import keys, manifest, names, sizing, stages, worker
+from tilery import keys, manifest, names, registry, sizing, stages, worker
 from tilery.outcomes import BadInput
 from tilery.store.directory import DirectoryStore
 
 pytestmark = pytest.mark.timeout(600)
 
 OFFLINE = ("NewConnectionError", "name resolution", "Max retries exceeded", "ProxyError", "ConnectTimeout")
+PYTHON, GLIBC = "3.13", 36
+"""Of the Dockerfile's base image, Debian bookworm."""
 DATA_FUNCTIONS = [function.name for function in names.FUNCTIONS.values() if function.kind == "data"]
 CALL = """
 import importlib, json, sys
@@ -145,6 +147,31 @@ def test_the_data_functions_work_and_need_nothing_else(image: Image) -> None:
     assert said["answers"]["publish"]["status"] == "SUCCEEDED"
     assert said["answers"]["publish"]["products"] >= 4
     assert not set(said["modules"]) & {"twin", "cli", "infra", "tests", "benchmarks", "pytest", "moto", "typer", "rich"}
+
+
+def test_all_that_the_build_imports_is_there(image: Image) -> None:
+    ran = image.run("-m", "containers.imports", "pointcloud")
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.long("it asks the package index for every wheel of eight images")
+@pytest.mark.parametrize("target", ["requirements.txt", "requirements-cuda.txt"])
+@pytest.mark.parametrize("workload", registry.WORKLOADS)
+def test_every_image_can_be_installed_on_its_own_system(workload: str, target: str, tmp_path: Path) -> None:
+    """Wheels for the Python, the processor and the C library of the Dockerfile's base, not for those of this machine."""
+    requirements = ROOT / "containers" / workload / target
+    if not requirements.exists():
+        pytest.skip(f"{workload} computes on no GPU")
+    lists = [ROOT / "containers/requirements.txt", requirements]
+    tags = ["manylinux1_x86_64", "manylinux2014_x86_64", *(f"manylinux_2_{minor}_x86_64" for minor in range(5, GLIBC + 1))]
+    platforms = [argument for tag in tags for argument in ("--platform", tag)]
+    version = ["--python-version", PYTHON, "--implementation", "cp", "--only-binary=:all:", *platforms]
+    command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--dry-run", "--ignore-installed"]
+    command += [*version, "--target", str(tmp_path), *(argument for one in lists for argument in ("-r", str(one)))]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode and any(sign in ran.stderr for sign in OFFLINE):
+        pytest.skip("the package index cannot be reached")
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_module_of_ours_that_the_image_lacks_would_be_seen(image: Image) -> None:
