@@ -32,6 +32,8 @@ from tilery.workload import ALL, Done, Item, Stage, StageName, Work, Workload
 
 AT_ONCE = 32
 """Markers and job lists are small objects; this many are read or written at once."""
+FEW = 256
+"""So many markers are read sooner one by one than with those of the whole stage, which may be a hundred thousand."""
 
 
 WorkOf = Callable[[Store, Run, "Link", "list[Link]"], Work[Any]]
@@ -103,7 +105,7 @@ def plan(store: Store, run: Run, work_of: WorkOf) -> Plan:
             count = write_jobs(store, run, link, round_, items, "")
             _note(store, run, link.name, planned=now())
             return Plan(link.name, round_, _list_key(run, link.name, round_, ""), count)
-        _complete(store, run, link, [])
+        complete(store, run, link)
         at += 1
     return Plan("publish")
 
@@ -120,14 +122,14 @@ def check(store: Store, run: Run, stage: str, round_: int, redriven: bool) -> Pl
     missing = [item for item in items if item["id"] not in done]
     if not missing:
         if _last_round(link, items):
-            _complete(store, run, link, [])
+            _complete(store, run, link, done)
         return None
     if redriven:
         count = write_jobs(store, run, link, round_, missing, "again-")
         return Plan(stage, round_, _list_key(run, stage, round_, "again-"), count)
     tolerate = float(run.options.get("tolerate", 0))
     if link.stage.holes and len(missing) < len(items) and 100 * len(missing) / len(items) <= tolerate:
-        _complete(store, run, link, [str(item["id"]) for item in missing])
+        _note(store, run, link.name, passed=now(), missing=[str(item["id"]) for item in missing])
         return None
     raise _incomplete(store, run, link, missing, len(items))
 
@@ -156,8 +158,12 @@ def _failed_jobs(store: Store, run: Run, link: Link) -> list[dict[str, Any]]:
 
 
 def values(store: Store, link: Link, ids: Iterable[str]) -> list[dict[str, Any]]:
-    """What the verbs returned for these finished items, in order."""
-    return [marker["value"] for marker in _read_markers(store, link, ids)]
+    """What the verbs returned for these finished items, in order. Of many, the gathered markers are read, if they are there."""
+    wanted = list(ids)
+    if len(wanted) <= FEW:
+        return [marker["value"] for marker in _read_markers(store, link, wanted)]
+    found = {marker["id"]: marker["value"] for marker in _finished(store, link)}
+    return [found[item] for item in wanted]
 
 
 def devices(store: Store, links: list[Link]) -> list[tuple[str, str]]:
@@ -237,7 +243,7 @@ def write_items(store: Store, link: Link, items: list[Item]) -> None:
 
 def complete(store: Store, run: Run, link: Link) -> None:
     """Every item of the stage has its marker."""
-    _complete(store, run, link, [])
+    _complete(store, run, link, markers(store, link, "done"))
 
 
 def note_whole(store: Store, run: Run, seconds: float) -> None:
@@ -324,11 +330,10 @@ def _passed(store: Store, run: Run, link: Link) -> bool:
     )
 
 
-def _complete(store: Store, run: Run, link: Link, missing: list[str]) -> None:
-    if not missing:
-        store.put(_gathered_key(link), _lines(_read_markers(store, link, sorted(markers(store, link, "done")))))
-        store.put(keys.join(link.folder, "complete.json"), json.dumps({"at": now()}).encode())
-    _note(store, run, link.name, passed=now(), missing=missing)
+def _complete(store: Store, run: Run, link: Link, done: Iterable[str]) -> None:
+    store.put(_gathered_key(link), _lines(_read_markers(store, link, sorted(done))))
+    store.put(keys.join(link.folder, "complete.json"), json.dumps({"at": now()}).encode())
+    _note(store, run, link.name, passed=now())
 
 
 def _accepted(store: Store, run: Run, stage: str) -> list[str]:

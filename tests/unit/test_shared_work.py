@@ -71,7 +71,7 @@ def test_a_list_of_items_is_never_replaced_by_another_run(store: Store) -> None:
 def test_nothing_is_published_once_files_of_the_last_stage_have_expired(store: Store, gone: str) -> None:
     run_id = sized(store, lane="lambda")
     whole.whole(store, "acme", run_id)
-    last = stages.chain(store, stages.read_run(store, "acme", run_id))[-1]
+    last = stages.last_made(stages.chain(store, stages.read_run(store, "acme", run_id)))
     store.delete([f"{last.folder}/{gone}"])
     with pytest.raises(Incomplete, match="from the work area; drop the input again"):
         publishing.publish(store, "acme", run_id)
