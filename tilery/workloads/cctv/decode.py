@@ -163,8 +163,8 @@ def decode(
     Frames that cannot be decoded keep their place and are `damaged`. `decode_from` is the pts of a key packet at or before
     the start, where size knows one; the pictures do not depend on it.
 
-    `cell` makes a cell of a clip time: who looks at no more than the first picture of each cell gives it, and pictures behind
-    the first are `spared` where no other picture leans on them. Cells are runs of time.
+    `cell` makes a cell of a clip time: who looks at no more than the first picture of each cell and the last of the clip gives
+    it, and pictures behind the first are `spared` where no picture that is looked at leans on them. Cells are runs of time.
     """
     start_us = max(start_us, clip.skip_us)
     if clip.kind == "frames":
@@ -285,7 +285,7 @@ def _displayed(
     fields = damaged = lacking = False
     fresh: int | None = None
     last: int | None = None
-    for packet in packets:
+    for packet, nobody_looks in spare(packets) if spare else ((one, False) for one in packets):
         if isinstance(packet, Lost):
             damaged = True
             heappush(waiting, (int(packet), True))
@@ -295,7 +295,7 @@ def _displayed(
         damaged = damaged or lost
         if lacking and packet.pts is not None and not packet.is_keyframe:
             leaning.add(packet.pts)
-        if spare and spare(packet) and packet.pts is not None:
+        if nobody_looks and packet.pts is not None:
             heappush(waiting, (packet.pts, False))
             spared.add(packet.pts)
             continue
