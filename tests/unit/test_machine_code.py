@@ -15,11 +15,20 @@ from tilery.workloads.pointcloud import compiled
 pytest.importorskip("numba")
 SUMS = """
 import numpy as np
-from tilery.machine_code import LONG, Array, called, kernel
+from tilery.machine_code import LONG, VECTORS, Array, called, kernel
+
+from PARTS import scaled
+
+PROCESSORS = tuple(VECTORS)
+
+def _first(values):
+    return values[0]
+
+first = {kind: kernel(LONG, Array(kind))(_first) for kind in ("uint8", "int16")}
 
 @called
 def twice(value):
-    return 2 * value
+    return scaled(value)
 
 @kernel(LONG, Array("int32", 2, readonly=True), LONG, Array("int64"))
 def sums(table, plus, into):
@@ -30,6 +39,19 @@ def sums(table, plus, into):
             into[row] += twice(np.int64(table[row, column]))
         largest = max(largest, into[row])
     return largest
+"""
+PARTS = """
+from tilery.machine_code import built, called
+
+FACTOR = 2
+
+@built(lambda builder, one, other: builder.mul(one, other), "int64", "int64", "int64")
+def product(one, other):
+    return one * other
+
+@called
+def scaled(value):
+    return product(FACTOR, value)
 """
 DICE = """
 import numpy as np
@@ -45,7 +67,8 @@ def dice(values):
 def module_of(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The kernels of a source, to be kept beside it."""
     name = f"kernels_{folder.name}"
-    (folder / f"{name}.py").write_text(source)
+    (folder / f"{name}.py").write_text(source.replace("PARTS", f"{name}_parts"))
+    (folder / f"{name}_parts.py").write_text(PARTS)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv(machine_code.KEPT, str(folder / "kept"))
     return importlib.import_module(name)
@@ -53,12 +76,16 @@ def module_of(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mod
 
 def test_a_kernel_does_as_its_source_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = module_of(SUMS, tmp_path, monkeypatch)
-    assert not machine_code.file_of(module).exists()
+    path = machine_code.file_of(module)
+    path.parent.mkdir()
+    path.write_bytes(bytes(100))  # code that is not whole is compiled again
     machine_code.load(module)
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == [machine_code.file_of(module).name]
+    assert [kept.name for kept in path.parent.iterdir()] == [path.name]
+    assert len(path.read_bytes()) > 1000
     table, into = np.arange(6, dtype=np.int32).reshape(2, 3), np.zeros(2, np.int64)
     assert module.sums(table, -1, into) == 23
     assert into.tolist() == [5, 23]
+    assert [module.first[kind](np.array([7, 1], kind)) for kind in module.first] == [7, 7]
     for wrong in (table.T, table.astype(np.int64), table[0]):
         with pytest.raises(TypeError, match="a kernel takes"):
             module.sums(wrong, 1, into)
@@ -68,8 +95,37 @@ def test_a_kernel_does_as_its_source_says(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_kernel_that_needs_more_than_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="the kernel dice needs numba_get_np_random_state"):
-        machine_code.load(module_of(DICE, tmp_path, monkeypatch))
+    module = module_of(DICE, tmp_path, monkeypatch)
+    for _ in range(2):  # the second time it is known
+        with pytest.raises(machine_code.Unusable, match="the kernel dice needs numba_get_np_random_state"):
+            machine_code.load(module)
+    assert machine_code.refused(module)
+
+
+def test_other_parts_and_other_processors_are_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = module_of(SUMS, tmp_path, monkeypatch)
+    before = machine_code.file_of(module)
+    assert len({machine_code.file_of(module, cpu) for cpu in (machine_code.GENERIC, *machine_code.VECTORS)}) == 3
+    parts = tmp_path / f"{module.__name__}_parts.py"
+    parts.write_text(PARTS.replace("FACTOR = 2", "FACTOR = 3"))
+    assert machine_code.file_of(module) != before
+
+
+def test_where_code_cannot_be_had_points_are_worked_on_without_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no memory that may be executed")
+
+    monkeypatch.setattr(machine_code, "_ENGINES", {})
+    monkeypatch.setattr(machine_code, "_REFUSED", {})
+    monkeypatch.setattr(machine_code, "_link", refuse)
+    for _ in range(2):
+        compiled.prepare(10**9)
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "without compiled kernels" in told
+    assert "no memory that may be executed; install numba" in told
+    assert compiled.kernels_for(np.zeros(1)) is None
 
 
 def test_kept_kernels_are_loaded_without_numba() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from tests.unit import trend_kernels
 from tilery.workloads.trend import linear, robust, seasonal, significance
-from tilery.workloads.trend.doubled import exact_difference
 from tilery.workloads.trend.linear import Line, Sums
 from tilery.workloads.trend.seasonal import YEAR_DAYS
 
@@ -138,7 +137,7 @@ def test_the_tabulated_p_value_is_the_incomplete_beta_function(df: int) -> None:
     rest = df / (df + t * t)
     wanted = np.where(t < 1, 1 - betainc(0.5, df / 2, square), betainc(df / 2, 0.5, rest))
     p = np.empty(t.size)
-    significance.p_values(np.full(t.size, df + 2.0), np.sqrt(square), rest, *significance.table(), np.empty(t.size), p)
+    trend_kernels.p_values(np.full(t.size, df + 2.0), np.sqrt(square), rest, *significance.table(), np.empty(t.size), p)
     large = wanted > 1e-290
     assert p[large] == pytest.approx(wanted[large], rel=3e-12)
     assert (p[~large] < 1e-289).all()
@@ -146,14 +145,18 @@ def test_the_tabulated_p_value_is_the_incomplete_beta_function(df: int) -> None:
 
 @given(*[st.integers(-(2**55), 2**55)] * 4)
 def test_a_difference_of_products_is_rounded_only_at_its_end(a: int, b: int, c: int, d: int) -> None:
+    found = np.empty(1)
     for second in ((c, d), (a, b), (a, b + 1)):
-        exact = a * b - second[0] * second[1]
-        assert difference(a, b, *second) == pytest.approx(exact, rel=2.0**-52, abs=0)
+        trend_kernels.difference(a, b, *second, found)
+        assert found[0] == pytest.approx(a * b - second[0] * second[1], rel=2.0**-52, abs=0)
 
 
-@numba.njit
-def difference(a: int, b: int, c: int, d: int) -> Any:
-    return exact_difference(a, b, c, d)
+@given(st.floats(1e-300, 1e300))
+def test_the_bits_of_a_float_say_its_power_of_two(value: float) -> None:
+    power = np.frexp(value)[1]
+    found = np.empty(3)
+    trend_kernels.taken_apart(np.array([value]), found)
+    assert found.tolist() == [power, 2.0 ** min(max(power, -1000), 1000), np.sqrt(value)]
 
 
 def test_sums_of_two_workers_merge_to_the_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from tilery import machine_code
 from tilery.workloads.pointcloud import forest_kernel, ground_kernels, laz_kernels, point_kernels
 
+log = logging.getLogger(__name__)
 MODULES = (laz_kernels, ground_kernels, point_kernels, forest_kernel)
 LEAST_POINTS = 20_000
 """Fewer points than this do not pay for loading the kernels where they are kept (a thirtieth of a second)."""
@@ -22,10 +24,17 @@ CELL_POINTS = 5
 
 
 def prepare(points: int) -> None:
-    """Load the kernels if so many points pay for it, and if there is numba. Called for small batches too: files come last."""
-    if points >= LEAST_POINTS and not at_hand() and machine_code.possible() and points >= _least():
-        for module in MODULES:
-            machine_code.load(module)
+    """Load the kernels if so many points pay for it, and if there is numba. Called for small batches too: files come last.
+
+    Where they cannot be had, numpy and lazrs do the same, slower, and the log says why."""
+    if points < LEAST_POINTS or at_hand() or not machine_code.possible() or any(map(machine_code.refused, MODULES)):
+        return
+    if points >= _least():
+        try:
+            for module in MODULES:
+                machine_code.load(module)
+        except machine_code.Unusable as error:
+            log.warning("points are worked on without compiled kernels, which takes longer: %s", error)
 
 
 def _least() -> int:

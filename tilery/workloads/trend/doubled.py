@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.extending import intrinsic
-
-from tilery.workloads.trend.compiled import compiled
+from tilery.machine_code import built, called
 
 Pair = tuple[float, float]
 _SPLIT = 134217729.0  # 2**27 + 1
 
 
-@compiled
+@called
 def add(a: Pair, b: Pair) -> Pair:
     s = a[0] + b[0]
     c = s - a[0]
@@ -27,7 +23,7 @@ def add(a: Pair, b: Pair) -> Pair:
     return high, e - (high - s)
 
 
-@compiled
+@called
 def multiply(a: Pair, b: Pair) -> Pair:
     p = a[0] * b[0]
     big = _SPLIT * a[0]
@@ -42,28 +38,28 @@ def multiply(a: Pair, b: Pair) -> Pair:
     return high, e - (high - p)
 
 
-@compiled
+@called
 def difference_of_products(a: Pair, b: Pair, c: Pair, d: Pair) -> Pair:
     """a b - c d."""
     p = multiply(c, d)
     return add(multiply(a, b), (-p[0], -p[1]))
 
 
-def _exact_difference(typing: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+def _wide_difference(builder: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    from llvmlite import ir  # type: ignore[import-untyped]
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        wide, word, real = ir.IntType(128), ir.IntType(64), ir.DoubleType()
-        a, b, c, d = (builder.sext(argument, wide) for argument in arguments)
-        value = builder.sub(builder.mul(a, b), builder.mul(c, d))
-        negative = builder.icmp_signed("<", value, ir.Constant(wide, 0))
-        size = builder.select(negative, builder.neg(value), value)
-        high = builder.sitofp(builder.trunc(builder.lshr(size, ir.Constant(wide, 64)), word), real)
-        low = builder.uitofp(builder.trunc(size, word), real)
-        total = builder.fadd(builder.fmul(high, ir.Constant(real, 2.0**64)), low)
-        return builder.select(negative, builder.fneg(total), total)
-
-    return types.float64(types.int64, types.int64, types.int64, types.int64), generate
+    wide, word, real = ir.IntType(128), ir.IntType(64), ir.DoubleType()
+    a, b, c, d = (builder.sext(argument, wide) for argument in (a, b, c, d))
+    value = builder.sub(builder.mul(a, b), builder.mul(c, d))
+    negative = builder.icmp_signed("<", value, ir.Constant(wide, 0))
+    size = builder.select(negative, builder.neg(value), value)
+    high = builder.sitofp(builder.trunc(builder.lshr(size, ir.Constant(wide, 64)), word), real)
+    low = builder.uitofp(builder.trunc(size, word), real)
+    total = builder.fadd(builder.fmul(high, ir.Constant(real, 2.0**64)), low)
+    return builder.select(negative, builder.fneg(total), total)
 
 
-exact_difference: Any = intrinsic(_exact_difference)
-"""a b - c d of 64-bit integers, by 128-bit integers: exact until it becomes a float, to 2^-52 of itself. Below 2^116."""
+@built(_wide_difference, "float64", "int64", "int64", "int64", "int64")
+def exact_difference(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """a b - c d of 64-bit integers, by 128-bit integers: exact until it becomes a float, to 2^-52 of itself. Below 2^116."""
+    return float(int(a) * int(b) - int(c) * int(d))

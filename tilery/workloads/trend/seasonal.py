@@ -7,16 +7,20 @@ data. Remote Sensing of Environment 144, 152-171.
 
 from __future__ import annotations
 
-from math import nan, sqrt
+from math import nan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.workloads.trend.compiled import compiled
+from tilery import machine_code
+from tilery.machine_code import NOTHING, Array, called, kernel
+from tilery.workloads.trend.instructions import root
 from tilery.workloads.trend.significance import Floats
 
+PROCESSORS = tuple(machine_code.VECTORS)
 YEAR_DAYS = 365.25
+READ, TABLE = Array("float64", 2, readonly=True), Array("float64", 2)
 
 
 def bands(harmonics: int) -> list[str]:
@@ -37,8 +41,9 @@ def fit(days: NDArray[Any], day_of_year: NDArray[Any], values: Floats, harmonics
         angle = 2 * np.pi * k * (day_of_year / YEAR_DAYS)
         columns += [np.cos(angle), np.sin(angle)]
     design = np.stack(columns, axis=1)
-    solved = np.empty((design.shape[1] + 2, values.shape[1]))
-    _solve(design, values, solved)
+    terms = design.shape[1]
+    solved = np.empty((terms + 2, values.shape[1]))
+    solve(design, np.ascontiguousarray(values, np.float64), np.empty((terms, terms)), np.empty(terms), solved)
     out = np.empty((3 + 2 * harmonics, values.shape[1]))
     out[0] = solved[1] / YEAR_DAYS
     out[1:3] = solved[-2:]
@@ -49,16 +54,17 @@ def fit(days: NDArray[Any], day_of_year: NDArray[Any], values: Floats, harmonics
     return out
 
 
-@compiled
-def _solve(design: Floats, values: Floats, out: Floats) -> None:
-    """Normal equations by Cholesky, pixel by pixel: coefficients, then R^2 and RMSE."""
+@kernel(NOTHING, READ, READ, TABLE, Array("float64"), TABLE)
+def solve(design: Any, values: Any, normal: Any, right: Any, out: Any) -> None:
+    """Normal equations by Cholesky, pixel by pixel: coefficients, then R^2, RMSE. `normal` and `right` are working memory."""
     dates, terms = design.shape
-    normal = np.empty((terms, terms))
-    right = np.empty(terms)
     for pixel in range(values.shape[1]):
-        out[:, pixel] = nan
-        normal[:] = 0.0
-        right[:] = 0.0
+        for i in range(terms):
+            right[i] = 0.0
+            for j in range(terms):
+                normal[i, j] = 0.0
+        for i in range(terms + 2):
+            out[i, pixel] = nan
         n, mean = 0, 0.0
         for date in range(dates):
             value = values[date, pixel]
@@ -92,11 +98,11 @@ def _solve(design: Floats, values: Floats, out: Floats) -> None:
             out[i, pixel] = right[i]
         out[0, pixel] += mean
         out[terms, pixel] = max(0.0, 1 - left / total) if total > 0 else 0.0
-        out[terms + 1, pixel] = sqrt(left / n)
+        out[terms + 1, pixel] = root(left / n)
 
 
-@compiled
-def _cholesky(matrix: Floats, right: Floats) -> bool:
+@called
+def _cholesky(matrix: Any, right: Any) -> Any:
     """Solve in place from the lower triangle; False if the matrix is singular to working precision."""
     size = right.shape[0]
     for i in range(size):
@@ -107,7 +113,7 @@ def _cholesky(matrix: Floats, right: Floats) -> bool:
             if i == j:
                 if not matrix[i, i] > 1e-10 * whole:
                     return False
-                matrix[i, i] = sqrt(matrix[i, i])
+                matrix[i, i] = root(matrix[i, i])
             else:
                 matrix[i, j] /= matrix[j, j]
     for i in range(size):

@@ -9,13 +9,14 @@ comes exactly (not as a difference from 1) and its power is a product, p keeps i
 from __future__ import annotations
 
 import threading
-from math import pi, sqrt
+from math import pi
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilery.workloads.trend.compiled import compiled
+from tilery.machine_code import called
+from tilery.workloads.trend.instructions import root
 
 Floats = NDArray[np.float64]
 MOST_DF = 4094
@@ -42,10 +43,10 @@ def table() -> tuple[Floats, Floats]:
     return found
 
 
-@compiled
+@called
 def fill(df: int, rows: Floats, known: Floats) -> None:
     """Compute the row of `df`. Pieces are equal in u = k R / (1 + (k - 1) R): they are shorter where M bends, near R = 0."""
-    scale = max(1.0, sqrt(df) / 2)
+    scale = max(1.0, root(df) / 2)
     for piece in range(_PIECES):
         rows[df, piece, :] = 0.0
         for node in range(_DEGREE + 1):
@@ -56,7 +57,7 @@ def fill(df: int, rows: Floats, known: Floats) -> None:
     known[df, 0] = scale
 
 
-@compiled
+@called
 def _scaled(df: int, r: float, over_beta: float) -> Any:
     """M = I_x(a, 1/2) / x^a with a = df / 2, x = 1 - r^2."""
     a, square = df / 2, r * r
@@ -71,7 +72,7 @@ def _scaled(df: int, r: float, over_beta: float) -> Any:
     return r * over_beta / a * _fraction(a, x)
 
 
-@compiled
+@called
 def _fraction(a: float, x: float) -> float:
     """The continued fraction of I_x(a, 1/2), by Lentz's method."""
     c, d = 1.0, 1 / (1 - (a + 0.5) * x / (a + 1))
@@ -90,7 +91,7 @@ def _fraction(a: float, x: float) -> float:
     return value
 
 
-@compiled
+@called
 def p_values(n: Floats, r: Floats, unexplained: Floats, rows: Floats, known: Floats, power: Floats, p: Floats) -> None:
     """p of blocks of pixels: `n` dates, correlation `r` (its size) and `unexplained` = 1 - r^2, exact on its own.
 
@@ -101,7 +102,7 @@ def p_values(n: Floats, r: Floats, unexplained: Floats, rows: Floats, known: Flo
         most = max(most, n[at])
     for at in range(p.size):
         p[at] = unexplained[at]
-        power[at] = sqrt(unexplained[at]) if np.int64(n[at]) & 1 else 1.0  # n - 2 is odd: half a power more
+        power[at] = root(unexplained[at]) if np.int64(n[at]) & 1 else 1.0  # n - 2 is odd: half a power more
     bit = 1
     while np.int64(most) >> bit:
         for at in range(p.size):
