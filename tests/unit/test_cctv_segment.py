@@ -26,8 +26,8 @@ SECONDS = 34
 GROUND = np.random.default_rng(1).integers(60, 180, (8, 12, 3)).repeat(16, 0).repeat(16, 1).astype(np.uint8)
 
 
-def walk(path: Path, seconds: int, still_from: int = 10**9, rate: int = 8) -> Path:
-    """A light square walks over the ground, and stops after `still_from` frames."""
+def walk(path: Path, seconds: int, still_from: int = 10**9, rate: int = 8, contrast: float = 1) -> Path:
+    """A light square walks over the ground, and stops after `still_from` frames; `contrast` below 1 is fog."""
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=rate, options={"crf": "18", "g": "40"})
         stream.width, stream.height, stream.pix_fmt = GROUND.shape[1], GROUND.shape[0], "yuv420p"
@@ -36,7 +36,8 @@ def walk(path: Path, seconds: int, still_from: int = 10**9, rate: int = 8) -> Pa
             at = min(number, still_from)
             left, top = at * 3 % 160, 20 + at // 60 * 7 % 60
             picture[top : top + 28, left : left + 24] = (250, 245, 230)
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            seen_so = (120 + (picture - 120.0) * contrast).astype(np.uint8) if contrast < 1 else picture
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(seen_so, format="rgb24")))
         output.mux(stream.encode(None))
     return path
 
@@ -99,8 +100,9 @@ def test_the_real_sequence_gives_the_same_bytes_in_one_segment_and_in_many(tmp_p
     assert joined(work, cut(items, [])) == joined(work, cut(items, [1, 2, 3, 4]))
 
 
-def test_what_walks_is_found_where_it_is_by_motion_alone(tmp_path: Path) -> None:
-    work, items = sized(tmp_path / "root", [walk(tmp_path / "walk.mp4", 12)], detector="motion")
+@pytest.mark.parametrize("contrast", [1, 0.12])
+def test_what_walks_is_found_where_it_is_by_motion_alone(tmp_path: Path, contrast: float) -> None:
+    work, items = sized(tmp_path / "root", [walk(tmp_path / "walk.mp4", 12, contrast=contrast)], detector="motion")
     frames, found, values = seen(work, items)
     confident = found.score >= values[0]["confident"]
     looked = int((frames.looked == Looked.DETECTED).sum())

@@ -26,6 +26,7 @@ from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.detector import Detector, Found
 from tilery.workloads.cctv.detectors import detector_of
 from tilery.workloads.cctv.frames import Frames, Looked
+from tilery.workloads.cctv.levels import Levels
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.slices import Window, joined, uncut, windows
 from tilery.workloads.cctv.stabilise import Stabiliser
@@ -123,6 +124,8 @@ class Segment:
         self._drone = _stabiliser(work) if work.options.view == "drone" else None
         self._told = Told()
         self._block = -1
+        self._levels: Levels | None = None
+        """Of the block: those of its first look."""
         self._samples: deque[tuple[int, NDArray[np.uint8]]] = deque()
         self._looks: list[Look] = []
         self._pending: list[tuple[View, NDArray[np.uint8]]] = []
@@ -180,6 +183,7 @@ class Segment:
     def _begin(self, block: int) -> None:
         """Nothing of the block before is known any more but the samples of the warm-up."""
         self._block, self._views, self._last_look, self._skipped = block, [], -1, None
+        self._levels = None
         while self._samples and self._samples[0][0] * SAMPLE_US < block * BLOCK_US - WARMUP_US:
             self._samples.popleft()
 
@@ -188,9 +192,10 @@ class Segment:
 
     def _look(self, picture: Picture, small: NDArray[np.uint8]) -> Looked:
         self._last_look = picture.clip_us
-        given = [(self._whole, small)]
+        self._levels = self._levels or Levels.of(small)
+        given = [(self._whole, self._levels(small))]
         if self._slices:
-            full = picture.rgb()
+            full = self._levels(picture.rgb())
             given += [(window, window.of(full)) for window in self._slices]
         views = [self._view(place, window, pixels) for place, (window, pixels) in enumerate(given)]
         new = [(view, pixels) for view, (_, pixels) in zip(views, given, strict=True) if view not in self._views]
@@ -243,14 +248,14 @@ class Segment:
     def _settle(self) -> None:
         """The frames looked at so far, now that the background around them is known."""
         self._detect()
-        if not self._looks:
+        if not self._looks or self._levels is None:
             return
-        background = motion.Background.of([one for _, one in self._samples]) if self._samples else None
+        background = motion.Background.of([self._levels(one) for _, one in self._samples]) if self._samples else None
         for look in self._looks:
             found = joined([view.found for view in look.views]) if self._slices else look.views[0].found
             moving = np.full(len(found), np.nan, np.float32)
             if background is not None:
-                found, moving = self._moving(found, background.moving(look.small))
+                found, moving = self._moving(found, background.moving(self._levels(look.small)))
             self._told.seen.append((look.time_us, found, moving))
         self._looks = []
 
