@@ -26,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.markup import escape
 from rich.table import Table
 
-from cli import products, text
+from cli import aws, products, text
 from cli.products import Ended
 from cli.sample import sample
 from cli.target import StackTarget
@@ -260,7 +260,7 @@ def main(given: Sequence[str] | None = None, poll_s: float = POLL_S) -> int:
         print(f"smoke: {problem}", file=sys.stderr)
         return 2
     except (BotoCoreError, ClientError) as error:
-        print(f"smoke: AWS cannot be asked: {error}; run `tilery preflight`", file=sys.stderr)
+        print(f"smoke: AWS cannot be asked: {aws.sentence(error)}; see `tilery preflight`", file=sys.stderr)
         return 2
     smoke = Smoke(target, asked.tenant, asked.minutes * 60, poll_s=poll_s)
     with tempfile.TemporaryDirectory(prefix="tilery-smoke-") as folder:

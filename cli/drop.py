@@ -35,6 +35,7 @@ def drop(
     """
     target = find(stack, root)
     asked = request(workload, inputs, settings, tenant, name)
+    target.machine_arn(asked.workload)  # a stack may not run it; better said before the upload
     with _bar(sum(file.size for file in asked.files)) as bar:
         task = bar.add_task(asked.dataset, total=sum(file.size for file in asked.files))
         run_id = _send(target, asked, lambda count: bar.advance(task, count))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cli import aws
 from cli.control import pause, redrive, resume, stop
 from cli.drop import drop
 from cli.get import get
@@ -84,12 +85,12 @@ def invoke(arguments: list[str] | None = None) -> int:
         _say(str(error))
         return 2 if isinstance(error, BadInput) else 1
     except OSError as error:
-        _say(
-            f"{error.filename or 'this machine'}: {error.strerror or error}; make room or check permissions, then run it again"
-        )
+        where = error.filename or "this machine"
+        # without a number it is a sentence of the store, as of one that S3 refuses
+        _say(f"{where}: {error.strerror}; make room or check permissions, then run it again" if error.errno else str(error))
         return 1
     except Exception as error:
-        sentence = _cloud_sentence(error)
+        sentence = aws.sentence(error)
         if sentence is None:
             raise
         _say(sentence)
@@ -104,25 +105,6 @@ def main() -> None:
 
 def _say(sentence: str) -> None:
     err().print(f"error: {sentence}", markup=False, style="red")
-
-
-def _cloud_sentence(error: Exception) -> str | None:
-    """A sentence for the errors that AWS or the network answer with; None for anything else."""
-    if type(error).__module__.partition(".")[0] not in ("botocore", "boto3"):
-        return None
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
-
-    match error:
-        case NoCredentialsError():
-            return "there are no AWS credentials here; log in (`aws sso login`) or set AWS_PROFILE"
-        case NoRegionError():
-            return "no AWS region is chosen; set AWS_REGION to the region of the stack"
-        case ClientError():
-            return f"AWS answered {error.response['Error']['Code']}: {error.response['Error']['Message']}"
-        case BotoCoreError():
-            return f"the service could not be reached: {error}"
-        case _:
-            return None
 
 
 if __name__ == "__main__":

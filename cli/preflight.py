@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
+
+from cli import aws
 
 BOOTSTRAP_VERSION = 6
 """The oldest bootstrap stack that the stacks' assets can be deployed through."""
@@ -212,4 +213,4 @@ def run(environment: str, settings: str = "") -> int:
     """`tilery preflight [ENVIRONMENT]`; `settings` is the JSON that `cdk deploy -c settings=` gets too."""
     from infra.settings import load
 
-    return report(checks(load(environment, settings), boto3.Session()), Console())
+    return report(checks(load(environment, settings), aws.session()), Console())

@@ -43,7 +43,7 @@ def runs(
         print_json(found[:limit])
         return
     if not found:
-        out().print(f"No runs of tenant {tenant} in {target.place}.", markup=False)
+        out().print(f"No runs of tenant {tenant} in {target.place}; --tenant names another.", markup=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("Run", "Name", "Status", "Received", "Took"):

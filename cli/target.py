@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cli import aws
 from cli.options import DEFAULT_ROOT
 from tilery import names
 from tilery.outcomes import BadInput, Transient
@@ -101,9 +102,7 @@ class StackTarget(Target):
 
     @cached_property
     def session(self) -> Any:
-        import boto3
-
-        return boto3.Session()
+        return aws.session()
 
     @cached_property
     def outputs(self) -> dict[str, str]:
@@ -113,17 +112,16 @@ class StackTarget(Target):
             answer = self.session.client("cloudformation").describe_stacks(StackName=self.stack)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationError":
+                region = self.session.region_name
                 raise BadInput(
-                    f"there is no stack {self.stack!r} in this account and region; check --stack and AWS_REGION"
+                    f"there is no stack {self.stack!r} in {region} of this account; check --stack, AWS_REGION and AWS_PROFILE"
                 ) from None
             raise
         return {output["OutputKey"]: output["OutputValue"] for output in answer["Stacks"][0].get("Outputs", [])}
 
     def output(self, key: str) -> str:
         if key not in self.outputs:
-            raise BadInput(
-                f"the stack {self.stack} has no output {key!r}; name the App stack of a Tilery environment with --stack"
-            )
+            raise BadInput(f"the stack {self.stack} has no output {key!r}; --stack takes the app stack, as tilery-dev-app")
         return self.outputs[key]
 
     @cached_property
@@ -135,7 +133,12 @@ class StackTarget(Target):
         return self.session.client("stepfunctions")
 
     def machine_arn(self, workload: str) -> str:
-        return self.output(f"{workload.capitalize()}Machine")
+        key = f"{workload.capitalize()}Machine"
+        deployed = [name.removesuffix("Machine").lower() for name in self.outputs if name.endswith("Machine")]
+        runs = ", ".join(sorted({*deployed} - {"ingest"}))
+        if key not in self.outputs and runs:
+            raise BadInput(f"the stack {self.stack} does not run {workload!r}; it runs: {runs}")
+        return self.output(key)
 
     def flags(self) -> str:
         return f"--stack {self.stack}"

@@ -110,6 +110,18 @@ def test_drop_with_options_uploads_a_dataset_and_its_ready_file_last(tilery: Til
     assert manifest.read(store, "acme", out.strip()).refused == ""
 
 
+def test_a_workload_that_the_stack_does_not_run_is_refused_before_the_upload(
+    tilery: Tilery, store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "points.laz"
+    file.write_bytes(b"x" * 100)
+
+    code, _, err = tilery("drop", "pointcloud", str(file))
+
+    assert (code, f"the stack {STACK} does not run 'pointcloud'; it runs: sums" in err) == (2, True)
+    assert store.head("drop/acme/pointcloud/points.laz") is None
+
+
 def test_runs_and_show_have_json_for_scripts(tilery: Tilery, store: Store, numbers: Path) -> None:
     run_id = started(tilery, store, numbers)
 

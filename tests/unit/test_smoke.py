@@ -169,7 +169,7 @@ def test_a_product_that_is_not_what_run_json_says_is_found(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("stack", "more", "sentence"),
     [
-        ("no-such-stack", [], "there is no stack 'no-such-stack' in this account and region"),
+        ("no-such-stack", [], "there is no stack 'no-such-stack' in eu-west-1 of this account"),
         ("somebody-elses", [], "the stack somebody-elses has no output 'DropBucket'"),
         (STACK, ["--tenant", "ACME"], "the tenant 'ACME' must be"),
         (STACK, ["--file", "no.laz"], "there is no file no.laz"),
