@@ -55,6 +55,17 @@ def test_the_sky_has_no_metres() -> None:
     assert np.isfinite(plane.metres(np.array([[300.0, 300.0]]))).all()
 
 
+def test_so_near_to_the_horizon_that_a_pixel_is_more_than_ten_metres_there_is_neither_place_nor_speed() -> None:
+    plane = ground(Calibration(homography=[[1, 0, 0], [0, 1, 0], [0, 0.01, -1]]), SIZE)
+    rows = np.column_stack([np.full(60, 10.0), np.arange(101.0, 161.0)])
+    known = np.isfinite(plane.metres(rows)[:, 0])
+    assert (np.diff(known.astype(int)) >= 0).all()  # from some row of the picture on
+    assert 5 < (~known).sum() < 50
+    size = np.sqrt(np.square(plane.scale(rows)).sum((1, 2)))
+    assert size[known].max() <= 10 < size[~known].min()
+    np.testing.assert_array_equal(np.isfinite(plane.speed(rows, np.ones_like(rows))[:, 0]), known)
+
+
 @settings(max_examples=25)
 @given(st.floats(80, 740), st.floats(230, 560), st.floats(-50, 50), st.floats(-50, 50))
 def test_the_speed_is_the_slope_of_the_way(x: float, y: float, vx: float, vy: float) -> None:

@@ -168,6 +168,26 @@ def test_trajectories_are_lines_with_times_and_say_what_their_numbers_are() -> N
     assert len(json.loads(trajectories("degrees"))["features"]) == 3
 
 
+def test_places_that_are_not_known_are_left_out_of_trajectories() -> None:
+    one, *others = np.unique(TRACKS.id).tolist()
+    places = TRACKS.foot.copy()
+    places[TRACKS.id == one] = np.nan
+    first = np.flatnonzero(TRACKS.id == others[0])
+    places[first[1:]] = np.nan
+    data = written(lambda target: exports.write_trajectories(TRACKS, places, "metres", START, {}, target))
+
+    def refused(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    found = {each["id"]: each for each in json.loads(data, parse_constant=refused)["features"]}
+    assert found[one]["geometry"] is None
+    assert found[one]["properties"]["times_s"] == []
+    assert found[others[0]]["geometry"]["type"] == "Point"
+    for each in found.values():
+        if each["geometry"] and each["geometry"]["type"] == "LineString":
+            assert len(each["geometry"]["coordinates"]) == len(each["properties"]["times_s"])
+
+
 def test_nothing_found_is_empty_files_and_no_error() -> None:
     nothing = empty()
     table = exports.tracks_table(nothing, None, {})

@@ -73,6 +73,17 @@ def test_a_single_sight_has_no_speed_and_two_have_one() -> None:
     assert list(of_tracks(tracks, found)) == [2]
 
 
+def test_where_a_calibration_that_is_hardly_off_sees_the_sky_there_is_no_speed_and_no_uncertainty_is_nan() -> None:
+    points = [(140, 110), (180, 110), (300, 300), (20, 300)]
+    plane = ground(Calibration(points=points, metres=[(0, 60), (8, 60), (8, 0), (0, 0)]), (320, 320))
+    found = speeds(tracks := path([(150, 300 - 5 * at) for at in range(58)]), plane, 200)
+    known = np.isfinite(found.value)
+    assert known.any()
+    assert not known.all()
+    assert np.isfinite(found.sigma[known]).all()
+    assert np.isfinite(of_tracks(tracks, found)[1]).all()
+
+
 def test_no_tracks_have_no_speeds() -> None:
     plane: Ground | None
     for plane in (None, FIVE_CM):

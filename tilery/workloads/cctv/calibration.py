@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 CLICK_PX = 1.0
 """How well a point of the picture is known at best (one standard deviation)."""
+FAR_M = 10.0
+"""Metres on the ground for one pixel, from which on a place is as good as the horizon: nothing is known of where it is."""
 SEMI_MAJOR_M, FLATTENING = 6378137.0, 1 / 298.257223563
 """WGS 84."""
 
@@ -40,16 +42,16 @@ class Ground:
     """Longitude and latitude of 0 m, 0 m."""
 
     def metres(self, pixels: Array) -> Array:
-        """(n, 2) metres east and north of pixels (n, 2); NaN at and beyond the horizon."""
-        return _project(self.matrix, pixels)
+        """(n, 2) metres east and north of pixels (n, 2); NaN beyond the horizon, and as near to it as `FAR_M` says."""
+        return np.where(self._known(pixels)[:, None], _project(self.matrix, pixels), np.nan)
 
     def pixels(self, metres: Array) -> Array:
         """The inverse of `metres`."""
         return _project(np.linalg.inv(self.matrix), metres, ahead=False)
 
     def speed(self, pixels: Array, velocity: Array) -> Array:
-        """(n, 2) m/s on the ground of what moves at `velocity` (n, 2 px/s) in the picture."""
-        return _speed(self.matrix, pixels, velocity)
+        """(n, 2) m/s on the ground of what moves at `velocity` (n, 2 px/s) in the picture; NaN where `metres` is."""
+        return np.where(self._known(pixels)[:, None], _speed(self.matrix, pixels, velocity), np.nan)
 
     def speed_scatter(self, pixels: Array, velocity: Array) -> Array:
         """(n,) m/s: standard deviation of the speed that comes from the calibration's own points."""
@@ -59,9 +61,12 @@ class Ground:
 
     def scale(self, pixels: Array) -> Array:
         """(n, 2, 2) metres on the ground for a pixel in the picture: the Jacobian."""
-        across = self.speed(pixels, np.tile([1.0, 0.0], (len(pixels), 1)))
-        down = self.speed(pixels, np.tile([0.0, 1.0], (len(pixels), 1)))
+        across = _speed(self.matrix, pixels, np.tile([1.0, 0.0], (len(pixels), 1)))
+        down = _speed(self.matrix, pixels, np.tile([0.0, 1.0], (len(pixels), 1)))
         return np.stack([across, down], axis=2)
+
+    def _known(self, pixels: Array) -> NDArray[np.bool_]:
+        return np.asarray(np.sqrt(np.square(self.scale(pixels)).sum((1, 2))) <= FAR_M, np.bool_)
 
     def degrees(self, metres: Array) -> Array:
         """(n, 2) longitude and latitude; good to some centimetres within kilometres of the origin."""

@@ -209,6 +209,7 @@ def write_trajectories(
 ) -> None:
     """GeoJSON: a line for each track through its `places` (n, 2), with times in seconds and what else is known of it.
 
+    Places that are not known (NaN: at the horizon of a calibration) are left out; a track without any has no geometry.
     `units` is what the coordinates are: `degrees` (longitude, latitude, as RFC 7946 has them), `metres` or `pixels`; only the
     first are a map's, and the others say so in the collection.
     """
@@ -216,26 +217,31 @@ def write_trajectories(
     head = {"type": "FeatureCollection", "units": units}
     target.write(json.dumps(head)[:-1].encode() + b', "features": [')
     for count, (identity, rows) in enumerate(tracks.by_track()):
-        line = np.round(places[rows], digits).tolist()
-        times = (tracks.time_us[rows] / 1e6).round(3).tolist()
-        geometry = {"type": "LineString", "coordinates": line} if len(line) > 1 else {"type": "Point", "coordinates": line[0]}
+        seconds = (tracks.time_us[rows] / 1e6).round(3)
+        known = np.isfinite(places[rows]).all(1)
         feature = {
             "type": "Feature",
             "id": identity,
-            "geometry": geometry,
+            "geometry": _geometry(np.round(places[rows][known], digits).tolist()),
             "properties": {
                 "track": identity,
                 "class": LABELS[int(tracks.label[rows[0]])],
-                "start_s": times[0],
-                "end_s": times[-1],
+                "start_s": seconds[0].item(),
+                "end_s": seconds[-1].item(),
                 "start": moment(start, tracks.time_us[rows[0]].item()) or None,
                 "end": moment(start, tracks.time_us[rows[-1]].item()) or None,
                 **of_track.get(identity, {}),
-                "times_s": times,
+                "times_s": seconds[known].tolist(),
             },
         }
-        target.write((b",\n" if count else b"\n") + json.dumps(feature, separators=(",", ":")).encode())
+        target.write((b",\n" if count else b"\n") + json.dumps(feature, separators=(",", ":"), allow_nan=False).encode())
     target.write(b"\n]}\n")
+
+
+def _geometry(line: list[list[float]]) -> dict[str, Any] | None:
+    if len(line) > 1:
+        return {"type": "LineString", "coordinates": line}
+    return {"type": "Point", "coordinates": line[0]} if line else None
 
 
 def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -47,7 +47,11 @@ class Calibration(BaseModel):
 class CctvOptions(Options):
     """Options of a CCTV run. Times are seconds, places in the picture are pixels of the upright frame."""
 
-    camera: str = Field("", pattern=r"^[A-Za-z0-9 ._-]{0,64}$", description="Name of the camera; the drop's name by default.")
+    camera: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9 ._-]{0,64}$",
+        description="Name of the camera, in the report (else the drop's name) and in files.",
+    )
     start: datetime | None = Field(
         None, description="When the first frame was taken (ISO 8601); else file names or metadata say."
     )

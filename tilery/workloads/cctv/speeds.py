@@ -50,6 +50,7 @@ def speeds(tracks: Tracks, ground: Ground | None, max_kmh: float) -> Speeds:
     jacobian = ground.scale(tracks.foot)
     along = np.einsum("ni,nij->nj", direction, jacobian)
     sigma = KMH * np.hypot(scatter * np.hypot(*along.T), ground.speed_scatter(tracks.foot, slope))
+    value[~np.isfinite(sigma)] = np.nan  # a calibration that is off by as little as its points may be puts it at the horizon
     impossible = value - 2 * sigma > max_kmh
     return Speeds("km/h", value.astype(np.float32), sigma.astype(np.float32), velocity, impossible)
 
