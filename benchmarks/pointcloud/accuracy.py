@@ -1,9 +1,10 @@
 """Accuracy of the ground filter on the ISPRS reference samples, one default parameter set for all.
 
-python -m benchmarks.pointcloud.accuracy [--data DIR] [--set KEY=VALUE]... [--leave-one-out | --copies | --numbers]
+python -m benchmarks.pointcloud.accuracy [--data DIR] [--set KEY=VALUE]... [--leave-one-out | --copies | --numbers | --run]
 
 With `--leave-one-out`, the samples of each site are scored with the options of `CHOICES` that are best on all other sites; with
-`--copies`, changed copies of the samples; with `--numbers`, the samples with one number of the options 30 % less and more.
+`--copies`, changed copies of the samples; with `--numbers`, the samples with one number of the options 30 % less and more; with
+`--run`, what a whole run leaves in the ground, classes above ground included, of each sample, and of a sample within its site.
 
 Type I: ground points called object, of all ground points. Type II: object points called ground, of all object points. Total:
 wrong points of all. Kappa: Cohen's. The samples: Sithole and Vosselman, ISPRS Journal 59 (2004).
@@ -21,10 +22,11 @@ import laspy
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.pointcloud import objects
 from tilery.options import from_text
 from tilery.workloads.pointcloud import compiled, grid, ground
 from tilery.workloads.pointcloud.grid import Millimetres
-from tilery.workloads.pointcloud.options import GroundOptions
+from tilery.workloads.pointcloud.options import GroundOptions, PointCloudOptions
 
 Sample = tuple[Millimetres, Millimetres, Millimetres, npt.NDArray[np.bool_]]
 """x, y, z (mm), and which points are ground."""
@@ -125,6 +127,28 @@ def of_numbers(samples: dict[str, Sample], options: GroundOptions) -> dict[str, 
     return found
 
 
+def of_runs(paths: list[Path], options: GroundOptions) -> dict[str, dict[str, float]]:
+    """Kappa per sample of what a whole run leaves in the ground, and of the samples that lie within one of the sites."""
+    run = PointCloudOptions(ground=options)
+    found: dict[str, dict[str, float]] = {"alone": {}, "in its site": {}}
+    sites = {path.name[5]: path for path in paths[0].parent.glob("CSite*.laz")} if paths else {}
+    at_sites = {}
+    for digit, path in sites.items():
+        points, _ = objects.read(path)
+        labels = objects.labels_of(points, run)
+        places = zip(points.x.tolist(), points.y.tolist(), points.z.tolist(), strict=True)
+        at_sites[digit] = dict(zip(places, (labels == ground.GROUND).tolist(), strict=True))
+    for path in paths:
+        points, truth = objects.read(path)
+        name, is_ground = path.name[4:6], truth == ground.GROUND
+        found["alone"][name] = scores(is_ground, objects.labels_of(points, run) == ground.GROUND)["kappa"]
+        site = at_sites.get(name[0])
+        if site is not None:
+            places = zip(points.x.tolist(), points.y.tolist(), points.z.tolist(), strict=True)
+            found["in its site"][name] = scores(is_ground, np.array([site[place] for place in places]))["kappa"]
+    return found
+
+
 def print_kappas(table: dict[str, dict[str, float]]) -> None:
     width = max(map(len, table)) + 2
     print(" " * width + "".join(f"{name:>7}" for name in (*next(iter(table.values())), "mean", "least")))
@@ -138,11 +162,18 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TILERY_TEST_DATA", "../shared/data")))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     how = parser.add_mutually_exclusive_group()
-    for name in ("--leave-one-out", "--copies", "--numbers"):
+    for name in ("--leave-one-out", "--copies", "--numbers", "--run"):
         how.add_argument(name, action="store_true")
     arguments = parser.parse_args(argv)
-    samples = {path.name[4:6]: read(path) for path in sorted(arguments.data.glob("pointcloud/isprs/samp*.laz"))}
+    paths = sorted(arguments.data.glob("pointcloud/isprs/samp*.laz"))
     options = GroundOptions(**from_text(arguments.set))
+    if arguments.run:
+        table = of_runs(paths, options)
+        for kind, row in table.items():
+            if row:
+                print_kappas({kind: row})
+        return table
+    samples = {path.name[4:6]: read(path) for path in paths}
     if arguments.leave_one_out or arguments.copies or arguments.numbers:
         compiled.prepare(compiled.LEAST_TO_COMPILE)
         table = {"site left out": leave_one_out(samples)} if arguments.leave_one_out else {}

@@ -348,6 +348,19 @@ def test_high_ground_that_something_leads_up_to_or_rises_above_is_no_roof(kind: 
     assert (labels[up] == 2).mean() > 0.95
 
 
+def test_a_yard_above_a_wall_that_trains_cut_off_from_the_land_is_no_roof() -> None:
+    """All edges known are a drop, as a roof's are; but they lie on one side (the goods yard of ISPRS site 4)."""
+    random = np.random.default_rng(1)
+    x = random.uniform(0, 90, 90 * 60 * 4)
+    y = random.uniform(0, 60, len(x))
+    yard = (abs(x - 45) < 32) & (y > 20) & (y < 32)
+    train = ~yard & (abs(x - 45) < 35) & (y > 20) & (y < 35)
+    z = np.where(y > 20, 5.0, 0.0) + np.where(train, 4.0, 0.0) + random.normal(0, 0.02, len(x))
+    mm = [np.floor(values * 1000).astype(np.int64) for values in (x, y, z)]
+    labels, _ = labels_of(points_of(mm[0], mm[1], mm[2].astype(np.int32)), NARROW, 500)
+    assert (labels[yard & (abs(x - 45) < 30) & (y > 22)] == 2).mean() > 0.95
+
+
 def test_a_level_roof_that_might_be_water_is_decided_once_in_any_tiles() -> None:
     """Both what is level and what is cut off by steps is told of by several tiles; no point is counted twice."""
     points, inside = hall()

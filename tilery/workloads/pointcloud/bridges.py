@@ -80,10 +80,10 @@ def _beside(
     xp = module_of(terrain)
     own = height[ring.inside(window)][xp.asarray(edges)]
     level, drop = (xp.zeros(len(own), dtype=bool) for _ in range(2))
-    for far, other in beside(edges, window, ring, FAR, terrain):
+    for step, other in beside(edges, window, ring, FAR, terrain):
         at = terrain.ravel()[other].astype(xp.int64)
         rise = xp.where(at != VOID, at - own, 0)
-        if far <= NEAR:
+        if max(map(abs, step)) <= NEAR:
             level |= (at != VOID) & (ground_count.ravel()[other] > 0) & (abs(rise) <= LEVEL_MM)
         drop |= rise <= -DROP_MM
     return to_host(level), to_host(drop)

@@ -150,16 +150,20 @@ def inside(core: Window, ring: Window) -> NDArray[np.bool_]:
     return cells
 
 
-def beside(chosen: NDArray[np.bool_], window: Window, ring: Window, far: int, like: Any) -> Iterator[tuple[int, Any]]:
-    """For each step of up to `far` cells along both axes, how long it is and the cells (flat indices of `window`, arrays as
-    `like`) that lie so from the chosen ones of `ring`. Cells on the rim stand for those beyond it."""
+Step = tuple[int, int]
+"""Rows and columns."""
+
+
+def beside(chosen: NDArray[np.bool_], window: Window, ring: Window, far: int, like: Any) -> Iterator[tuple[Step, Any]]:
+    """Each step of up to `far` cells along both axes, and the cells (flat indices of `window`, arrays as `like`) that lie so
+    from the chosen ones of `ring`. Cells on the rim stand for those beyond it."""
     xp = module_of(like)
     rows, columns = (xp.asarray(values) for values in np.nonzero(chosen))
     row, column = rows + (ring.y0 - window.y0), columns + (ring.x0 - window.x0)
     for dy in range(-far, far + 1):
         for dx in range(-far, far + 1):
             y, x = xp.clip(row + dy, 0, window.height - 1), xp.clip(column + dx, 0, window.width - 1)
-            yield max(abs(dy), abs(dx)), y * window.width + x
+            yield (dy, dx), y * window.width + x
 
 
 def spread(chosen: NDArray[np.bool_], values: Any) -> NDArray[np.int64]:

@@ -31,6 +31,11 @@ DROPS = 0.75
 """Share of the edges with something lower beyond, of those with anything higher or lower."""
 OUTLINE = 2
 """Edges with something lower beyond, at least so many times the root of the region's cells: a square has 4."""
+ONE_SIDED = 0.5
+"""Mean of the directions to what is lower, as a share of their length, at most: all around they cancel out; along one side, as
+on a yard above a wall, they add up."""
+UNIT = 100
+"""Length of a direction, in whole numbers."""
 BREADTH_MM = 4_000
 """Area of a roof at least, for each length of its edges: a strip of twice this breadth has just as much."""
 MOST_M2 = 100_000
@@ -74,18 +79,27 @@ def level_cells(ground_count: Any, terrain: Any) -> Any:
 
 
 def _outline(found: Candidates, there: Any, terrain: Any, window: Window, core: Window, ring: Window) -> dict[str, Any]:
-    """How many edges have something lower, or else something higher, beyond; rasters of `ring`, of what lies in the core."""
+    """How many edges have something lower, or else something higher, beyond, and the directions of what is lower, each of
+    `UNIT` length; rasters of `ring`, of what lies in the core."""
     xp = module_of(terrain)
     assert found.refused is not None
     part = ring.inside(window)
     edges = inside(core, ring) & ~found.refused[found.numbers] & to_host(around(there, 1)[part] < 9)
     own = terrain[part][xp.asarray(edges)].astype(xp.int64)
-    lower, higher = (xp.zeros(len(own), dtype=bool) for _ in range(2))
-    for _, other in beside(edges, window, ring, FAR, terrain):
+    lower, north, east = (xp.zeros(len(own), dtype=xp.int64) for _ in range(3))
+    higher = xp.zeros(len(own), dtype=bool)
+    for (dy, dx), other in beside(edges, window, ring, FAR, terrain):
         rise = xp.where(there.ravel()[other], terrain.ravel()[other] - own, 0)
-        lower |= rise <= -LOWER_MM
+        falls = rise <= -LOWER_MM
+        lower += falls
+        north += dy * falls
+        east += dx * falls
         higher |= rise >= HIGHER_MM
-    return {"lower": spread(edges, lower), "higher": spread(edges, higher & ~lower)}
+    # The root of a small whole number is correctly rounded, and so is the division: the same on every device.
+    length = xp.maximum(xp.sqrt((north * north + east * east).astype(xp.float64)), 1.0)
+    sums = {"lower": lower > 0, "higher": higher & (lower == 0)}
+    sums |= {name: xp.rint(UNIT * part / length).astype(xp.int64) for name, part in (("north", north), ("east", east))}
+    return {name: spread(edges, values) for name, values in sums.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,4 +178,5 @@ def is_wide_roof(cells: int, sums: Mapping[str, int], options: ObjectOptions, ce
         return False
     narrow = cells * cell_mm < BREADTH_MM * (sums["lower"] + sums["higher"])
     falls_off = sums["lower"] >= DROPS * (sums["lower"] + sums["higher"])
-    return falls_off and not narrow and sums["lower"] ** 2 >= OUTLINE**2 * cells
+    around_it = sums["north"] ** 2 + sums["east"] ** 2 <= (ONE_SIDED * UNIT * sums["lower"]) ** 2
+    return falls_off and around_it and not narrow and sums["lower"] ** 2 >= OUTLINE**2 * cells
