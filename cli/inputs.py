@@ -46,11 +46,12 @@ class Request:
         return self.prefix + keys.READY
 
     def key(self, file: InputFile) -> str:
-        return keys.check(self.prefix + file.name)
+        """Where a file goes; its name may be none that a key may have, where that is one bad file among others."""
+        return self.prefix + file.name
 
     def ready(self) -> bytes:
         """`_READY.json`: the options, and the files with their sizes, so that a short upload is noticed."""
-        files = [{"name": file.name, "size": file.size} for file in self.files]
+        files = [{"name": keys.plain(file.name), "size": file.size} for file in self.files]
         return json.dumps({"options": self.options, "files": files}, indent=1, ensure_ascii=False).encode()
 
     def identity(self) -> dict[str, Any]:
@@ -142,11 +143,16 @@ def _folder(folder: Path, endings: tuple[str, ...], products: Path | None) -> tu
             continue
         if leave is not None and path.is_relative_to(leave):
             continue
-        if path.name.lower().endswith(endings):
+        if path.name.lower().endswith(endings) and _is_unicode(name):
             found.append(InputFile(path, name, _readable_size(path)))
         elif path.name != keys.READY:
-            other.append(name)
+            other.append(keys.plain(name))
     return found, other
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether a file's name is text: only such names can be sent."""
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _readable_size(path: Path) -> int:
@@ -175,7 +181,7 @@ def _check_keys(asked: Request) -> None:
         raise BadInput(f"the dataset name {asked.dataset!r} has a slash; choose another with --name")
     try:
         keys.check(asked.ready_key)
-        for file in asked.files:
-            asked.key(file)
+        for file in () if registry.load(asked.workload).takes_bad_files else asked.files:
+            keys.check(asked.key(file))
     except keys.BadKey as error:
         raise BadInput(f"{error}, or choose another dataset name with --name") from None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -145,7 +146,7 @@ def prepare(store: Store, root: Path, asked: Request) -> tuple[str, str]:
             f"choose another folder with --out, or delete {root}"
         )
     note.unlink(missing_ok=True)
-    _clear_drop(store, asked)
+    _clear_drop(root, asked)
     for file in asked.files:
         _lay(file, root / asked.key(file))
     store.put(asked.ready_key, asked.ready())
@@ -175,9 +176,9 @@ def _over(store: Store, earlier: dict[str, Any]) -> bool:
     return products.read(store, folder) is not None or entry is None or entry.version != earlier["version"]
 
 
-def _clear_drop(store: Store, asked: Request) -> None:
+def _clear_drop(root: Path, asked: Request) -> None:
     """Empty the dataset's folder: links of an earlier request do not belong to this one."""
-    store.delete([entry.key for entry in store.list(asked.prefix)])
+    shutil.rmtree(root / asked.prefix, ignore_errors=True)
 
 
 def _lay(file: InputFile, path: Path) -> None:

@@ -11,6 +11,7 @@ READY = "_READY.json"
 TENANT = re.compile(r"[a-z0-9]{1,32}")
 WORKLOAD = re.compile(r"[a-z]{1,20}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 
 
 class BadKey(ValueError):
@@ -19,18 +20,37 @@ class BadKey(ValueError):
 
 def check(key: str) -> str:
     """The key itself if it is safe on every store, else `BadKey`."""
-    parts = key.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        raise BadKey(f"the key {key!r} has an empty part, '.' or '..'; rename the object")
+    if wrong := problem(key):
+        shown = repr(key) if len(key) < 200 else f"{key[:60]!r}..."
+        raise BadKey(f"the key {shown} {wrong}")
+    return key
+
+
+def problem(key: str, longest: int = 1024) -> str:
+    """What is wrong with a key and what to do, the second half of a sentence; empty if nothing is. `longest` in bytes."""
+    if any(part in ("", ".", "..") for part in key.split("/")):
+        return "has an empty part, '.' or '..'; rename it"
     if _UNSAFE.search(key):
-        raise BadKey(f"the key {key!r} has a control character or a backslash; rename the object")
+        return "has a control character or a backslash; rename it"
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
-        raise BadKey(f"the key {key!r} is not valid UTF-8; rename the object") from None
-    if size > 1024:
-        raise BadKey(f"the key {key[:60]!r}... is longer than 1,024 bytes; shorten the name")
-    return key
+        return "is not valid UTF-8; rename it"
+    return f"is longer than {longest:,} bytes; shorten the name" if size > longest else ""
+
+
+def plain(name: str) -> str:
+    r"""A name that can be shown and stored: what keys may not hold is written as an escape. Different names stay different.
+
+    >>> plain("plain ü.png"), plain("two\nlines.png"), plain("back\\slash.png")
+    ('plain ü.png', 'two\\x0alines.png', 'back\\\\slash.png')
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        return "\\\\" if found[0] == "\\" else f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+    return _UNPRINTABLE.sub(escape, name)
 
 
 def join(*parts: str) -> str:

@@ -159,7 +159,7 @@ def _dataset(store: Store, drop: keys.Drop, key: str, version: str) -> tuple[lis
     ready = _read_ready(store, drop, key, version)
     options = ready.all_options
     parse(registry.options(drop.workload), options, f"{drop.dataset}/{keys.READY}")
-    found = {entry.key.removeprefix(drop.prefix): entry for entry in store.list(drop.prefix) if entry.key != key}
+    found = {keys.plain(entry.key.removeprefix(drop.prefix)): entry for entry in store.list(drop.prefix) if entry.key != key}
     endings = registry.suffixes(drop.workload)
     if ready.files is not None:
         _distinct(drop, ready.files)
@@ -192,11 +192,9 @@ def _read_ready(store: Store, drop: keys.Drop, key: str, version: str) -> Ready:
 
 def _listed(drop: keys.Drop, file: ListedFile, found: dict[str, Entry], endings: tuple[str, ...]) -> Source:
     where = f"{drop.dataset}/{keys.READY}"
-    try:
-        keys.check(drop.prefix + file.name)
-    except keys.BadKey as error:
-        raise BadInput(f"{where}: {error}") from None
-    entry = found.get(file.name)
+    entry = found.get(file.name) or found.get(keys.plain(file.name))
+    if entry is None and (wrong := keys.problem(drop.prefix + file.name)):
+        raise BadInput(f"{where} names {file.name!r}: its key {wrong}")
     if entry is None:
         raise BadInput(f"{where} names {file.name!r}, which is not in the dataset; upload it, then {keys.READY} again")
     if file.size is not None and entry.size != file.size:
@@ -217,9 +215,11 @@ def _distinct(drop: keys.Drop, files: list[ListedFile]) -> None:
 
 
 def _source(drop: keys.Drop, entry: Entry, version: str) -> Source:
-    name = entry.key.removeprefix(drop.prefix)
-    if len(entry.key.encode()) > LONGEST_KEY:
-        raise BadInput(f"the name {name[:60]!r}... is too long: its key has over {LONGEST_KEY} bytes; shorten it")
-    if entry.size == 0 and not registry.load(drop.workload).takes_empty:
+    name, bad = keys.plain(entry.key.removeprefix(drop.prefix)), registry.load(drop.workload).takes_bad_files
+    wrong = keys.problem(entry.key, LONGEST_KEY)
+    if wrong and not bad:
+        raise BadInput(f"{name if len(name) < 200 else name[:60] + '...'}: its key {wrong}")
+    if entry.size == 0 and not bad:
         raise BadInput(f"{name} is empty (0 bytes): its upload failed; upload it again")
-    return Source(name=name, key=entry.key, size=entry.size, version=version or entry.version)
+    refused = f"its name {wrong}" if wrong else ""
+    return Source(name=name, key=keys.plain(entry.key), size=entry.size, version=version or entry.version, refused=refused)

@@ -21,6 +21,7 @@ class Source(BaseModel):
     version: str
     digest: str = ""
     sha256: str = Field("", description="what _READY.json says the content is; checked by size")
+    refused: str = Field("", description="why its content cannot be read, whatever it is: its name is none that a key may have")
 
 
 class Trigger(BaseModel):

@@ -79,6 +79,8 @@ def _sha256(store: Store, source: Source) -> str:
 
 
 def _digested(store: Store, source: Source) -> Source:
+    if source.refused:
+        return source.model_copy(update={"digest": f"unread:{source.version}"})
     try:
         digest = store.digest(source.key, version=source.version)
     except NotFound:

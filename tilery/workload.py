@@ -158,8 +158,9 @@ class Workload(ABC, Generic[O]):
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     """Lower-case file name endings that a drop may hold; others are refused."""
-    takes_empty: ClassVar[bool] = False
-    """Whether a file of 0 bytes is one bad item among others, and not a failed upload that stops the run."""
+    takes_bad_files: ClassVar[bool] = False
+    """Whether a file of 0 bytes, or of a name that no key may have (`Source.refused`), is one bad item among others; else it
+    stops the run."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Modules that its verbs import and that one machine may not have (its containers/NAME/requirements.txt)."""
     gpu: ClassVar[GpuLibrary] = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,28 @@ def test_lanes_and_lists_of_any_length_give_the_same_bytes(store: Store, monkeyp
     monkeypatch.setattr(lists, "PICTURES", 1)
     _, whole_ = run(store, FILES, {"lane": "lambda", **options}, "whole")
     assert products(store, whole_) == first
+
+
+def test_a_name_that_no_key_may_have_is_the_error_of_that_picture_alone(store: Store, tmp_path: Path) -> None:
+    """They are laid down as a folder that is watched gets them, or S3: not by the store."""
+    folder = tmp_path / "root/drop/acme/images/set"
+    folder.mkdir(parents=True)
+    for name in (b"two\nlines.png", b"back\\slash.png", b"latin-\xe4.png", b"long" + 240 * b"x" + b".png"):
+        (folder / os.fsdecode(name)).write_bytes(picture(9))
+    deep = folder / "/".join(["d" * 210] * 4)
+    deep.mkdir(parents=True)
+    (deep / "deep.png").write_bytes(picture(8))
+    record, results = run(store, {"good.png": picture(1)}, {"lane": "lambda"})
+    rows = index(store, results)
+    bad = {name[:16]: row["reason"] for name, row in rows.items() if row["code"] == "bad_name"}
+    assert bad == {
+        "back\\\\slash.png": "its name has a control character or a backslash; rename it",
+        "two\\x0alines.png": "its name has a control character or a backslash; rename it",
+        "latin-\\udce4.png": "its name is not valid UTF-8; rename it",
+        "dddddddddddddddd": "its name is longer than 850 bytes; shorten the name",
+    }
+    assert (rows["good.png"]["status"], len(rows)) == ("ok", 6)
+    assert record.counts["errors"] == 4
 
 
 def test_pieces_too_many_for_one_function_are_placed_by_many_and_are_the_same(

@@ -1,6 +1,10 @@
 """Keys: built in one place, hostile until checked."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tilery import keys
 
@@ -49,3 +53,9 @@ def test_the_same_upload_always_has_the_same_run_id_and_another_version_another(
 def test_no_part_can_leave_its_folder() -> None:
     with pytest.raises(keys.BadKey):
         keys.result("acme", "pointcloud", "..", "run.json")
+
+
+@given(st.text("\\x0a\nü\ud800"), st.text("\\x0a\nü\ud800"))
+def test_a_name_that_is_shown_with_escapes_is_no_other_name(one: str, other: str) -> None:
+    assert (keys.plain(one) == keys.plain(other)) == (one == other)
+    json.dumps(keys.plain(one), ensure_ascii=False).encode()

@@ -23,7 +23,9 @@ _one_large = threading.Lock()
 class Unreadable(Exception):
     """A picture that gives no features. `code` is for programs, the sentence for people."""
 
-    def __init__(self, code: Literal["empty", "damaged", "too_large", "not_a_picture", "not_finite"], reason: str) -> None:
+    def __init__(
+        self, code: Literal["empty", "bad_name", "damaged", "too_large", "not_a_picture", "not_finite"], reason: str
+    ) -> None:
         super().__init__(reason)
         self.code = code
 

@@ -93,6 +93,8 @@ def _blocks(work: Work[FeaturesOptions], sources: list[Source]) -> Iterator[list
 
 def _read(store: Store, source: Source, options: FeaturesOptions) -> Picture:
     try:
+        if source.refused:
+            raise Unreadable("bad_name", source.refused)
         if source.size > decoding.MAX_BYTES:
             raise Unreadable("too_large", f"its file is {source.size / 1e6:.0f} MB")
         data = store.get(source.key, version=source.version)

@@ -17,7 +17,7 @@ class Features(Workload[FeaturesOptions]):
 
     name = "features"
     suffixes = lists.SUFFIXES
-    takes_empty = True
+    takes_bad_files = True
     """One is a bad picture among others, and a row that says so."""
     gpu = "onnxruntime"
     unit = "pictures"

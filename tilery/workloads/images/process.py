@@ -97,6 +97,9 @@ def _in_order(work: Work[ImagesOptions], pictures: list[list[Any]]) -> Generator
 
 def _one(work: Work[ImagesOptions], hand: Hand, folder: Path, index: int, stem: str) -> _Made:
     source, place = work.run.sources[index], PurePosixPath(stem)
+    if source.refused:
+        why = {"status": "error", "code": "bad_name", "reason": source.refused}
+        return _Made({"source": source.name, **why, "bytes": source.size, "sha256": "", "pieces": []}, {}, folder)
     file = Path(f"{folder}{PurePosixPath(source.name).suffix[:10]}")
     data = None
     if source.size <= IN_MEMORY:

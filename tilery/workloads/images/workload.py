@@ -17,7 +17,7 @@ class Images(Workload[ImagesOptions]):
 
     name = "images"
     suffixes = ("",)
-    takes_empty = True
+    takes_bad_files = True
     """Any file: one that is not a picture is a row of the index that says so."""
     needs = ("numpy", "PIL", "pyarrow", "pyvips")
     unit = "bytes"
