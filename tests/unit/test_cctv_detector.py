@@ -67,10 +67,12 @@ def test_the_embedded_detectors_find_the_people_of_a_real_frame(
 @pytest.mark.parametrize("name", ["nanodet8", "centernet"])
 def test_what_is_found_in_a_picture_does_not_depend_on_the_others(name: str, people: list[NDArray[np.uint8]]) -> None:
     detector = detectors._embedded(name, 416, (0,), "cpu", 2)
-    many = dataclasses.replace(detector, batch=4)
-    for alone, among in zip([detector.detect([one])[0] for one in people], many.detect(people), strict=True):
-        np.testing.assert_array_equal(alone.box, among.box)
-        np.testing.assert_array_equal(alone.score, among.score)
+    alone = [detector.detect([one])[0] for one in people]
+    for together, calls in ((4, 1), (1, 3)):
+        many = dataclasses.replace(detector, together=together, calls=calls)
+        for one, among in zip(alone, many.detect(people), strict=True):
+            np.testing.assert_array_equal(one.box, among.box)
+            np.testing.assert_array_equal(one.score, among.score)
 
 
 @pytest.mark.parametrize(("name", "axis"), [("centernet", 3), ("nanodet8", 1)])

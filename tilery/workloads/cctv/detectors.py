@@ -11,7 +11,7 @@ from tilery.workload import Work
 from tilery.workloads.cctv import fetch
 from tilery.workloads.cctv.detector import Detector
 from tilery.workloads.cctv.detector_description import read
-from tilery.workloads.cctv.detector_onnx import OnnxDetector, load
+from tilery.workloads.cctv.detector_onnx import MOST_CALLS, OnnxDetector, load
 from tilery.workloads.cctv.labels import COCO
 from tilery.workloads.cctv.options import CctvOptions
 
@@ -61,7 +61,8 @@ def _embedded(name: str, side: int, classes: tuple[int, ...], device: str, count
     one = fetch.EMBEDDED[name]
     given = one.description.input
     sized = given.model_copy(update={"width": side or given.width, "height": side or given.height})
-    return load(name, fetch.model(one), one.description.model_copy(update={"input": sized}), classes, device, count)
+    description = one.description.model_copy(update={"input": sized})
+    return load(name, fetch.model(one), description, classes, device, count, min(count, MOST_CALLS))
 
 
 def _given(work: Work[CctvOptions], classes: tuple[int, ...]) -> OnnxDetector:

@@ -16,20 +16,25 @@ def areas(boxes: Boxes) -> NDArray[np.float32]:
 def intersections(some: Boxes, others: Boxes) -> NDArray[np.float32]:
     """Areas that (n, 4) and (m, 4) boxes share, as (n, m)."""
     wide, high = (_shared(some[:, axis::2], others[:, axis::2]) for axis in (0, 1))
-    return np.asarray(wide * high, np.float32)
+    wide *= high
+    return wide
 
 
 def _shared(some: Boxes, others: Boxes) -> NDArray[np.float32]:
     """Lengths that stretches (n, 2) and (m, 2) share, as (n, m)."""
-    least = np.maximum.outer(some[:, 0], others[:, 0])
-    return np.asarray(np.maximum(np.minimum.outer(some[:, 1], others[:, 1]) - least, 0), np.float32)
+    (first, last), (start, stop) = np.ascontiguousarray(some.T), np.ascontiguousarray(others.T)
+    length = np.minimum(last[:, None], stop)
+    length -= np.maximum(first[:, None], start)
+    return np.asarray(np.maximum(length, np.float32(0), out=length), np.float32)
 
 
 def overlaps(some: Boxes, others: Boxes) -> NDArray[np.float32]:
     """Intersection over union of (n, 4) and (m, 4) boxes, as (n, m)."""
     shared = intersections(some, others)
-    union = areas(some)[:, None] + areas(others)[None, :] - shared
-    return np.asarray(shared / np.maximum(union, np.float32(1e-9)), np.float32)
+    union = areas(some)[:, None] + areas(others)
+    union -= shared
+    shared /= np.maximum(union, np.float32(1e-9), out=union)
+    return shared
 
 
 def order(boxes: Boxes, scores: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -49,8 +54,9 @@ def suppress(
     rival = overlaps(ranked, ranked) > threshold
     if kinds is not None:
         rival &= kinds[by_score][:, None] == kinds[by_score][None, :]
-    alive = np.ones(len(ranked), bool)
+    gone = np.zeros(len(ranked), bool)
     for place in range(len(ranked)):
-        if alive[place]:
-            alive[place + 1 :] &= ~rival[place, place + 1 :]
-    return np.asarray(by_score[alive], np.intp)
+        if not gone[place]:
+            worse = gone[place + 1 :]
+            worse |= rival[place, place + 1 :]
+    return np.asarray(by_score[~gone], np.intp)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -46,8 +47,8 @@ PICTURES = 48
 PICTURE_US = 1_000_000
 """They are not nearer to each other: what moves would not be gone."""
 PICTURE_PX = 1280
-AHEAD = 8
-"""Pictures decoded ahead, by a thread of its own."""
+AHEAD, TOGETHER = 8, 4
+"""Pictures decoded ahead, by a thread of its own, and handed over so many at once: to hand one over costs 0.05 ms."""
 UNREGISTERED = np.full((3, 3), np.nan)
 
 
@@ -302,10 +303,14 @@ def ahead(pictures: Iterable[Picture]) -> Iterator[Picture]:
     """The same pictures, some of them decoded ahead by another thread."""
     iterator = iter(pictures)
     with ThreadPoolExecutor(1) as pool:
-        waiting = deque(pool.submit(next, iterator, None) for _ in range(AHEAD))
-        while (picture := waiting.popleft().result()) is not None:
-            waiting.append(pool.submit(next, iterator, None))
-            yield picture
+        waiting = deque(pool.submit(_some, iterator) for _ in range(AHEAD // TOGETHER))
+        while some := waiting.popleft().result():
+            waiting.append(pool.submit(_some, iterator))
+            yield from some
+
+
+def _some(pictures: Iterator[Picture]) -> list[Picture]:
+    return list(islice(pictures, TOGETHER))
 
 
 def write(work: Work[CctvOptions], item: Item, told: Told, detector: Detector | None) -> dict[str, Any]:
