@@ -120,7 +120,12 @@ class AppStack(cdk.Stack):
             retention_days=settings.log_retention_days,
         ).machine
         allow_back_office(
-            functions, settings=settings, storage=storage, topic=notices.topic, queue_arns=list(queues.arns.values())
+            functions,
+            settings=settings,
+            storage=storage,
+            topic=notices.topic,
+            queue_arns=list(queues.arns.values()),
+            dead_letters=dead_letters,
         )
         Triggers(
             self,

@@ -73,7 +73,9 @@ class Alarms(Construct):
         self._alarm("IngestFailed", ingest.metric_failed(), "An upload event could not be handled, not even kept")
         self._alarm("IngestTimedOut", ingest.metric_timed_out(), "An upload event took too long to handle, and was not kept")
         letters = dead_letters.metric_approximate_number_of_messages_visible()
-        self._alarm("DeadLetters", letters, "An upload or an end of a run was not handled: read the dead-letter queue")
+        self._alarm(
+            "DeadLetters", letters, "An upload (tried again for a day) or an end of a run was not handled: read the queue"
+        )
         for function in functions:
             title = function.node.id
             self._alarm(f"{title}Errors", function.metric_errors(), f"The function {title.lower()} fails: read its log")

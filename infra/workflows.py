@@ -45,6 +45,10 @@ def pipeline_name(prefix: str, workload: str) -> str:
     return f"{prefix}-{workload}"
 
 
+def ingest_name(prefix: str) -> str:
+    return f"{prefix}-ingest"
+
+
 def machine_arn(stack: cdk.Stack, name: str) -> str:
     return stack.format_arn(
         service="states", resource="stateMachine", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
@@ -168,7 +172,7 @@ class Ingest(_Machine):
         super().__init__(scope, name)
         self.machine = self._machine(
             file="ingest.asl.json",
-            name=f"{prefix}-ingest",
+            name=ingest_name(prefix),
             kind=sfn.StateMachineType.EXPRESS,
             retention_days=retention_days,
             substitutions={

@@ -126,6 +126,17 @@ def test_every_function_writes_its_own_log_and_no_other(simulator: Simulator) ->
     simulator.assert_allowed(calls)
 
 
+def letters(simulator: Simulator) -> list[Call]:
+    """Reading dead letters and handing uploads in again is the watchdog's alone."""
+    queue, role = simulator.deployment.arn("AWS::SQS::Queue", "DeadLetters"), simulator.role("watchdog")
+    ingest = states("stateMachine", "tilery-dev-ingest")
+    mine = [("sqs:ReceiveMessage", queue), ("sqs:DeleteMessage", queue), ("states:StartExecution", ingest)]
+    strange = [("sqs:SendMessage", queue), ("states:StartExecution", states("stateMachine", "tilery-dev-pointcloud"))]
+    calls = [Call(role, action, resource) for action, resource in mine]
+    calls += [Call(role, action, resource, allow=False) for action, resource in strange]
+    return calls + [Call(simulator.role("explain"), action, resource, allow=False) for action, resource in mine]
+
+
 def test_the_back_office_may_look_tell_and_answer(simulator: Simulator) -> None:
     machine, topic = "tilery-dev-pointcloud", simulator.deployment.arn("AWS::SNS::Topic", "NoticesTopic")
     calls = [
@@ -139,6 +150,7 @@ def test_the_back_office_may_look_tell_and_answer(simulator: Simulator) -> None:
             "s3:ListBucketMultipartUploads",
             simulator.deployment.arn("AWS::S3::Bucket", "StorageDrop"),
         ),
+        *letters(simulator),
         Call(simulator.role("publish-pointcloud"), "sns:Publish", topic),
         Call(simulator.role("tile-pointcloud"), "sns:Publish", topic, allow=False),
         Call(simulator.role("plan"), "states:DescribeExecution", states("execution", f"{machine}:{RUN}"), allow=False),

@@ -93,6 +93,15 @@ def test_intake_opens_the_store_of_the_tenant_in_the_key(opened: Opened, monkeyp
     assert opened.tenants == ["acme"]
 
 
+def test_intake_starts_no_run_that_no_machine_here_could_do(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library in the layer knows every workload, the deployment has some."""
+    opened.store.put("drop/acme/sums/a.txt", b"1\n")
+    monkeypatch.setenv("TILERY_PIPELINES", json.dumps({"pointcloud": MACHINE, "trend": MACHINE}))
+    answer = handler("intake", opened, monkeypatch)(created("drop/acme/sums/a.txt"))
+    assert (answer["start"], answer["why"]) == (False, "there is no workload 'sums' here; choose one of: pointcloud, trend")
+    assert opened.tenants == []
+
+
 @pytest.mark.parametrize("key", ["drop/ACME/sums/a.txt", "drop/a.txt", "drop/acme/../sums/a.txt", "other/acme/sums/a.txt"])
 def test_intake_opens_no_store_for_a_key_without_a_good_tenant(
     key: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
