@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from tilery.workloads.cctv.opening import TS_AGREE, TS_STEPS, TS_SYNC
+from tilery.workloads.cctv.opening import TS_SYNC, packets_in
 from tilery.workloads.cctv.ranges import Ranges
 
 LOOKS = 8
@@ -34,13 +34,11 @@ def goes_back(file: Ranges, size: int, stream: int) -> bool:
 
 def first_time(data: bytes, stream: int) -> int | None:
     """The first time (ticks; of decoding where it is told) of a stream in some bytes of a transport stream."""
-    for step in TS_STEPS:
-        for first in range(step):
-            if set(data[first : first + TS_AGREE * step : step]) == {TS_SYNC} and first + TS_AGREE * step <= len(data):
-                return next(
-                    (time for at in range(first, len(data) - step, step) if (time := _time(data[at : at + step], stream))), None
-                )
-    return None
+    if (found := packets_in(data)) is None:
+        return None
+    first, step = found
+    times = (_time(data[at : at + step], stream) for at in range(first, len(data) - step, step))
+    return next((time for time in times if time is not None), None)
 
 
 def _time(packet: bytes, stream: int) -> int | None:

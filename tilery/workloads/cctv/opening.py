@@ -20,7 +20,9 @@ TS_SYNC = 0x47
 TS_STEPS = (188, 192, 204)
 """Bytes of a packet of a transport stream: plain, with a time before it (M2TS), with a checksum behind it."""
 TS_AGREE = 4
-"""So many packets in a row begin with `TS_SYNC`."""
+"""So many packets in a row begin with `TS_SYNC`, at least."""
+TS_LOOKED = 1024
+"""Bytes of which every packet does."""
 
 
 def container_of(head: bytes) -> str:
@@ -35,10 +37,23 @@ def container_of(head: bytes) -> str:
         return "matroska"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
-    for step in TS_STEPS:  # also where a recorder, or whoever cut the file, began in the middle of a packet
-        if any(len(sync := head[first::step]) >= TS_AGREE and set(sync) == {TS_SYNC} for first in range(step)):
-            return "mpegts"
-    return ""
+    return "mpegts" if packets_in(head) else ""
+
+
+def packets_in(data: bytes) -> tuple[int, int] | None:
+    """Where packets of a transport stream begin and how long they are; None if these bytes (1,024 or more) are of none.
+
+    The first byte may be in the middle of a packet, as where a recorder began, or whoever cut the file.
+
+    >>> packets_in((bytes(100) + b"G" + bytes(87)) * 6)
+    (100, 188)
+    """
+    looked = data[:TS_LOOKED]
+    for step in TS_STEPS:
+        for first in range(step):
+            if len(sync := looked[first::step]) >= TS_AGREE and set(sync) == {TS_SYNC}:
+                return first, step
+    return None
 
 
 @contextmanager
