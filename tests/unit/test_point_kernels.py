@@ -14,8 +14,13 @@ from tilery.outcomes import BadInput
 from tilery.workloads.pointcloud import compiled, objects, statistics
 from tilery.workloads.pointcloud.candidates import connected
 from tilery.workloads.pointcloud.coordinates import write_millimetres
-from tilery.workloads.pointcloud.features import around
-from tilery.workloads.pointcloud.grid import Window, to_millimetres
+from tilery.workloads.pointcloud.features import NO_PLANE, around, extreme, planes
+from tilery.workloads.pointcloud.fragments import Fragment
+from tilery.workloads.pointcloud.frame import Frame
+from tilery.workloads.pointcloud.grid import VOID, TileGrid, Window, to_millimetres
+from tilery.workloads.pointcloud.options import ObjectOptions
+from tilery.workloads.pointcloud.water import water_cells
+from tilery.workloads.pointcloud.whole import Drop
 
 pytest.importorskip("numba")
 Seed = st.integers(0, 2**32 - 1)
@@ -96,3 +101,80 @@ def test_regions_of_cells(seed: int, rows: int, columns: int, share: float) -> N
     assert count == plain == one.max(initial=0)
     assert one.dtype == other.dtype
     assert np.array_equal(one, other)
+
+
+@settings(deadline=None, max_examples=40)
+@given(Seed, st.integers(1, 12), st.integers(1, 12), st.integers(0, 5), st.booleans(), st.sampled_from([np.int32, np.int64]))
+def test_extremes_of_squares(seed: int, rows: int, columns: int, reach: int, highest: bool, dtype: type[np.integer]) -> None:
+    ends = np.iinfo(dtype)
+    values = np.random.default_rng(seed).integers(ends.min, ends.max, (rows, columns), dtype)
+    one, other = both(lambda: extreme(np.maximum if highest else np.minimum, values, reach))
+    assert one.dtype == other.dtype == dtype
+    assert np.array_equal(one, other)
+
+
+@settings(deadline=None, max_examples=40)
+@given(Seed, st.integers(0, 400), st.sampled_from([1000, 500]), st.sampled_from([20, 3_000, 200_000]), st.booleans())
+def test_planes(seed: int, points: int, cell_mm: int, spread: int, all_of_them: bool) -> None:
+    random = np.random.default_rng(seed)
+    window = Window(-5, 40, 9, 7)
+    west, south, east, north = window.edges(cell_mm)
+    x, y = random.integers(west, east, points), random.integers(south, north, points)
+    z = random.integers(-spread, spread + 1, points) + x // 3
+    chosen = None if all_of_them else random.random(points) < 0.7
+    one, other = both(lambda: planes(x, y, z, window, cell_mm, 4, 2_000, chosen))
+    for mine, plain in zip(astuple(one), astuple(other), strict=True):
+        assert mine.dtype == plain.dtype
+        assert np.array_equal(mine, plain)
+
+
+def test_of_equal_planes_the_same_one_counts() -> None:
+    window, places = Window(0, 0, 6, 5), np.arange(250, 6_000, 500)
+    x, y = (axis.ravel() for axis in np.meshgrid(places, places[places < 5_000]))
+    z = np.where(x < 3_000, x // 2, 3_000 - x // 2)  # a ridge: two planes fit beside it, each exactly
+    one, other = both(lambda: planes(x, y, z, window, 1000, 4, 2_000))
+    assert (one.variance < NO_PLANE).all()
+    for mine, plain in zip(astuple(one), astuple(other), strict=True):
+        assert np.array_equal(mine, plain)
+
+
+@settings(deadline=None, max_examples=25)
+@given(Seed, st.sampled_from([0.6, 0.95, 1.0]), st.sampled_from([20, 200]))
+def test_water(seed: int, known: float, rough: int) -> None:
+    random = np.random.default_rng(seed)
+    core = Window(-7, 12, 24, 20)
+    window, ring = core.grow(15), core.grow(1)
+    rows, columns = np.indices(window.shape)
+    pond = (rows - 25) ** 2 + (columns - 27) ** 2 < 90
+    terrain = np.where(pond, 5_000, 5_000 + random.integers(200, 2_000)) + random.integers(0, rough, window.shape)
+    terrain = np.where(random.random(window.shape) < known, terrain, VOID).astype(np.int32)
+    terrain[0, 0] = 4_990
+    count = random.integers(0, 9, window.shape)
+    ground_count = np.where(random.random(window.shape) < known, count, 0)
+    options = ObjectOptions(water_m2=20)
+    one, other = both(lambda: water_cells(count, ground_count, terrain, window, core, ring, 1000, options))
+    assert np.array_equal(one.numbers, other.numbers)
+    assert np.array_equal(one.value[one.numbers > 0], other.value[one.numbers > 0])
+    assert np.array_equal(one.refused, other.refused)
+    assert one.count or known < 1 or rough > 20
+    assert one.sums.keys() == other.sums.keys()
+    assert all(np.array_equal(one.sums[name], other.sums[name]) for name in one.sums)
+
+
+@settings(deadline=None, max_examples=20)
+@given(Seed, st.integers(1, 60), st.booleans())
+def test_points_are_taken(seed: int, points: int, grey: bool) -> None:
+    random = np.random.default_rng(seed)
+    x, y, z = random.integers(-(2**31), 2**31, (3, points)).astype(np.int32)
+    returns, source = random.integers(0, 256, (2, points)).astype(np.uint8)
+    intensity = random.integers(0, 1 << 16, points).astype(np.uint16) if grey else None
+    nothing = np.empty(0, np.int64)
+    held = Fragment(0, nothing, nothing, z, returns, np.empty(0, np.uint32), source, intensity)
+    drop = Drop(held, x, y, (700, -3), np.zeros(points, np.uint8))
+    members = random.integers(0, points, 2 * points).astype(np.int32)
+    frame = cast(Frame, SimpleNamespace(grid=TileGrid(1000, 704)))
+    one, other = both(lambda: drop.take(members, frame))
+    for mine, plain in zip(astuple(one), astuple(other), strict=True):
+        assert getattr(mine, "dtype", None) == getattr(plain, "dtype", None)
+        assert np.array_equal(mine, plain)
+    assert one.x.tolist() == (x[members].astype(np.int64) + 700 * 704_000).tolist()

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tilery import machine_code
-from tilery.workloads.pointcloud import forest_kernel, ground_kernels, laz_kernels, point_kernels
+from tilery.workloads.pointcloud import forest_kernel, ground_kernels, laz_kernels, plane_kernels, point_kernels, water_kernels
 
 log = logging.getLogger(__name__)
-MODULES = (laz_kernels, ground_kernels, point_kernels, forest_kernel)
+MODULES = (laz_kernels, ground_kernels, point_kernels, plane_kernels, water_kernels, forest_kernel)
 LEAST_POINTS = 20_000
 """Fewer points than this do not pay for loading the kernels where they are kept (a thirtieth of a second)."""
 LEAST_TO_KEEP = 2_000_000

@@ -32,6 +32,10 @@ class Dealt:
         self.tiles = sorted(self._owned)
         """Those that own a point."""
 
+    def owned(self, tile: TileIndex) -> Members:
+        """The points of a tile."""
+        return self._owned[tile]
+
     def members(self, tile: TileIndex, halo: int) -> Members:
         """The points of a tile and of `halo` cells around it, its own first."""
         around = self._grid.window(tile).grow(halo)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tilery.workloads.pointcloud import plane_kernels
 from tilery.workloads.pointcloud.array_module import module_of
 from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.grid import Window
@@ -81,13 +82,17 @@ class _Moments:
         return _Moments(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
-def planes(x: Any, y: Any, z: Any, window: Window, cell_mm: int, least: int, depth_mm: int) -> Planes:
-    """The best plane of each cell of `window`, from points (mm) that all lie in it.
+def planes(x: Any, y: Any, z: Any, window: Window, cell_mm: int, least: int, depth_mm: int, chosen: Any = None) -> Planes:
+    """The best plane of each cell of `window`, from points (int64 mm) that all lie in it, or those that are `chosen` (bool).
 
     Only points within `depth_mm` below the highest of their cell count, so that walls below an eave do not; a square needs
     `least` of them. The planes of the window's outermost cells are of no use.
     """
     xp = module_of(z)
+    chosen = xp.ones(len(z), dtype=bool) if chosen is None else chosen
+    if kernels_for(x, y, z, chosen, module=plane_kernels) is not None:
+        return _compiled(x, y, z, chosen, window, cell_mm, least, depth_mm)
+    x, y, z = x[chosen], y[chosen], z[chosen]
     cell, size = window.cell_of(x, y, cell_mm), window.width * window.height
     highest = xp.full(size, _LOWEST, dtype=xp.int32)
     xp.maximum.at(highest, cell, z.astype(xp.int32))
@@ -98,6 +103,18 @@ def planes(x: Any, y: Any, z: Any, window: Window, cell_mm: int, least: int, dep
     top = highest.astype(xp.int64)
     found = _best(moments, top, window.width, cell_mm, least)
     return Planes(*(raster.reshape(window.shape) for raster in (count, top, *found)))
+
+
+def _compiled(x: Any, y: Any, z: Any, chosen: Any, window: Window, cell_mm: int, least: int, depth_mm: int) -> Planes:
+    size, depths = window.width * window.height, np.array([depth_mm, DEEPEST], np.int64)
+    layout = np.array([*window.edges(cell_mm)[:2], cell_mm, window.width], np.int64)
+    highest, place, count = np.empty(size, np.int32), np.empty(size, np.int32), np.zeros(size, np.int64)
+    cells = plane_kernels.tops(x, y, z, chosen, layout, highest, count, place)
+    sums = np.empty((cells, plane_kernels.MOMENTS), np.int64)
+    plane_kernels.moments(x, y, z, chosen, layout, depths, highest, place, sums)
+    found = np.full(size, NO_PLANE), *(np.zeros(size, np.int64) for _ in range(3))
+    plane_kernels.best(highest, place, sums, np.array([window.width, cell_mm, least, DEEPEST, NO_PLANE], np.int64), *found)
+    return Planes(*(raster.reshape(window.shape) for raster in (count, highest.astype(np.int64), *found)))
 
 
 def _moments(x: Any, y: Any, depth: Any, cell: Any, window: Window, cell_mm: int) -> _Moments:
@@ -199,6 +216,12 @@ def around(values: Any, reach: int) -> Any:
 
 def extreme(better: Any, values: Any, reach: int) -> Any:
     """Maximum or minimum (`better`, of two arrays) over the square of cells within `reach`."""
+    kernels = kernels_for(values) if values.dtype in (np.int32, np.int64) else None
+    if kernels is not None:
+        best, line = np.empty_like(values), np.empty(values.shape[1], values.dtype)
+        of = kernels.extreme if values.dtype == np.int32 else kernels.extreme_of_long
+        of(values, reach, better is np.maximum, line, best)
+        return best
     best = values
     for axis in (0, 1):
         line = best.swapaxes(0, axis)

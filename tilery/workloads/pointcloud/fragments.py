@@ -28,6 +28,10 @@ _LABELS_HEADER = struct.Struct("<4sIIII")
 _LABELS_MAGIC = b"TLB2"
 
 
+COLUMNS = ("x", "y", "z", "returns", "index", "source", "intensity", "rgb")
+"""All columns of a fragment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fragment:
     """Points of one shard: all columns of equal length."""
@@ -51,14 +55,10 @@ class Fragment:
     def __len__(self) -> int:
         return len(self.z)
 
-    def take(self, members: npt.NDArray[Any]) -> Fragment:
-        """Some of the points, in the order of `members`."""
-        columns: dict[str, Any] = {name: _taken(getattr(self, name), members) for name in COLUMNS}
+    def take(self, members: npt.NDArray[Any], named: Iterable[str] = COLUMNS) -> Fragment:
+        """Some of the points, in the order of `members`; columns that are not named stay as they are."""
+        columns: dict[str, Any] = {name: _taken(getattr(self, name), members) for name in named}
         return replace(self, **columns)
-
-
-COLUMNS = ("x", "y", "z", "returns", "index", "source", "intensity", "rgb")
-"""All columns of a fragment."""
 
 
 def _taken(column: npt.NDArray[Any] | None, members: npt.NDArray[Any]) -> npt.NDArray[Any] | None:

@@ -317,14 +317,48 @@ def total_of_cells(values: Any, radius: int, column_sums: Any, sums: Any) -> Non
     _total(values, radius, column_sums, sums)
 
 
+@called
+def _extreme(values: Any, reach: int, highest: bool, line: Any, out: Any) -> None:
+    rows, columns = values.shape
+    for row in range(rows):
+        for column in range(columns):
+            line[column] = values[row, column]
+        for other in range(max(row - reach, 0), min(row + reach + 1, rows)):
+            for column in range(columns):
+                one, best = values[other, column], line[column]
+                line[column] = one if (one > best) == highest else best
+        into = out[row]
+        for column in range(columns):
+            into[column] = line[column]
+        for step in range(1, min(reach, columns - 1) + 1):
+            for column in range(columns - step):
+                one, best = line[column + step], into[column]
+                into[column] = one if (one > best) == highest else best
+            for column in range(step, columns):
+                one, best = line[column - step], into[column]
+                into[column] = one if (one > best) == highest else best
+
+
+@kernel(NOTHING, GRID, LONG, FLAG, FLAT, GRID)
+def extreme(values: Any, reach: int, highest: bool, line: Any, out: Any) -> None:
+    """The highest, or the lowest, of the square of cells within `reach`, into `out`; `line` has room for a row."""
+    _extreme(values, reach, highest, line, out)
+
+
+@kernel(NOTHING, TABLE, LONG, FLAG, PLACES, TABLE)
+def extreme_of_long(values: Any, reach: int, highest: bool, line: Any, out: Any) -> None:
+    """The same of wider numbers."""
+    _extreme(values, reach, highest, line, out)
+
+
 @kernel(NOTHING, GRID, GRID, LONG, GRID, MASK)
 def exceeds(drop: Any, slope: Any, length: int, apart: Any, found: Any) -> None:
-    """Adds to the cells `found` as ground.py says."""
+    """Adds to the cells `found` as ground.py says; there is no whole number between a quotient and that, rounded down."""
     rows, columns = drop.shape
     for row in range(rows):
         for column in range(columns):
             over = max(np.int64(apart[row, column]), length)
-            found[row, column] |= drop[row, column] > slope[row, column] * over // 1000
+            found[row, column] |= np.int64(drop[row, column]) * 1000 > slope[row, column] * over
 
 
 @called

@@ -12,7 +12,7 @@ from functools import cache
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 """Of glibc's malloc.h."""
-KEPT_BYTES = 256 << 20
+KEPT_BYTES = 512 << 20
 MAPPED_BYTES = 32 << 20
 """Larger arrays than this are mapped and given back as before."""
 PAD_BYTES = 16 << 20

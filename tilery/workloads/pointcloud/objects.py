@@ -378,7 +378,7 @@ def hard_cells(
         dense = 1000 * several <= round(1000 * options.hard_share) * count
     else:
         low = ~high & (height >= round(options.hard_m * MM_PER_M))
-        flat = planes(x[low], y[low], z[low], window, cell_mm, options.least, LOW_DEPTH_MM)
+        flat = planes(x, y, z, window, cell_mm, options.least, LOW_DEPTH_MM, low)
         dense = flat.variance <= round(options.rough_m * MM_PER_M) ** 2
     return dense & (around(tall, 1) == 0)
 
@@ -396,9 +396,9 @@ def roof_cells(
 ) -> Roofs:
     """The cells whose high points form a roof, and the plane of each. `believed` as `votes` returns it."""
     xp, size = module_of(z), window.width * window.height
-    x, y, z, passed = x[high], y[high], z[high], returns.passed[high]
-    surface = planes(x, y, z, window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
-    light = xp.bincount(window.cell_of(x, y, cell_mm)[passed], minlength=size).reshape(window.shape)
+    surface = planes(x, y, z, window, cell_mm, options.least, round(options.depth_m * MM_PER_M), high)
+    through = high & returns.passed
+    light = xp.bincount(window.cell_of(x[through], y[through], cell_mm), minlength=size).reshape(window.shape)
     closed = (surface.count > 0) & (1000 * light <= round(1000 * options.passed_share) * surface.count)
     seeds = closed & (surface.variance <= round(options.rough_m * MM_PER_M) ** 2)
     if believed is not None:

@@ -91,6 +91,28 @@ def convert(stored: Any, how: Any, into: Any, ends: Any) -> None:
     ends[0], ends[1] = least, most
 
 
+@kernel(NOTHING, READ_32, READ_32, READ_32, READ_32, READ, READ, READ_64, PLACES, PLACES, FLAT, BYTES, BYTES)
+def take(
+    members: Any,
+    x: Any,
+    y: Any,
+    z: Any,
+    returns: Any,
+    source: Any,
+    corner: Any,
+    into_x: Any,
+    into_y: Any,
+    into_z: Any,
+    into_returns: Any,
+    into_source: Any,
+) -> None:
+    """The columns of some points, x and y moved by `corner`."""
+    for number in range(len(members)):
+        point = members[number]
+        into_x[number], into_y[number] = x[point] + corner[0], y[point] + corner[1]
+        into_z[number], into_returns[number], into_source[number] = z[point], returns[point], source[point]
+
+
 @called
 def _first(leader: Any, number: Any) -> Any:
     while leader[number] != number:

@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from tilery.workloads.pointcloud import water_kernels
 from tilery.workloads.pointcloud.array_module import module_of, to_host
 from tilery.workloads.pointcloud.candidates import WATER, Candidates, beside, inside, spread
+from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.features import around, extreme
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.options import ObjectOptions
@@ -67,20 +69,43 @@ def water_cells(
     xp = module_of(terrain)
     known = (ground_count > 0) & (terrain != VOID)
     lowest = int(terrain.min())  # squares stay small, and a variance is the same from whatever height
-    height = xp.where(known, terrain.astype(xp.int64) - lowest, 0)
-    n, total, square = around(known, RADIUS).astype(xp.int64), around(height, RADIUS), around(height * height, RADIUS)
     rough = round(options.water_rough_m * MM_PER_M)
-    seeds = known & (n >= LEAST) & (n * square - total * total <= rough * rough * n * n)
-    level = total // xp.maximum(n, 1)
-    seeds &= ~_slopes(seeds, level)
     # The lowest level around, and nothing where levels meet: what lies beyond a low bank, level as well, is another region.
-    level = extreme(xp.minimum, xp.where(seeds, level, HIGH), RADIUS)
-    there = (level < HIGH) & (terrain != VOID) & (abs(terrain - lowest - level) <= NEAR_MM)
-    there &= extreme(xp.maximum, xp.where(there, level, -HIGH), 1) - level <= NEAR_MM
+    level = extreme(xp.minimum, _levels(terrain, known, lowest, rough), RADIUS)
+    carried = _carried(terrain, lowest, level)
+    there = (carried > -HIGH) & (extreme(xp.maximum, carried, 1) - level <= NEAR_MM)
     part = ring.inside(window)
     found = Candidates.of(WATER, there[part], level[part] + lowest, FALL_MM)
     found = replace(found, sums=_weighed(found, count, terrain, window, core, ring))
     return replace(found, refused=found.refused_where(core, ring, lambda sums: is_water(sums["cells"], sums, options, cell_mm)))
+
+
+def _levels(terrain: Any, known: Any, lowest: int, rough: int) -> Any:
+    """Raster (int64) of how much higher (mm) than `lowest` the ground around is, where that is level but for so much (mm);
+    `HIGH` elsewhere."""
+    xp = module_of(terrain)
+    kernels = kernels_for(terrain, known, module=water_kernels)
+    if kernels is not None:
+        found, kept = (np.empty(terrain.shape, np.int64) for _ in range(2))
+        limits = np.array([lowest, RADIUS, LEAST, rough * rough, HIGH, APART, RISE_MM, BANK_MM], np.int64)
+        kernels.levels(terrain, known, limits, np.zeros((3, terrain.shape[1]), np.int64), found, kept)
+        return kept
+    height = xp.where(known, terrain.astype(xp.int64) - lowest, 0)
+    n, total, square = around(known, RADIUS).astype(xp.int64), around(height, RADIUS), around(height * height, RADIUS)
+    seeds = known & (n >= LEAST) & (n * square - total * total <= rough * rough * n * n)
+    level = total // xp.maximum(n, 1)
+    return xp.where(seeds & ~_slopes(seeds, level), level, HIGH)
+
+
+def _carried(terrain: Any, lowest: int, level: Any) -> Any:
+    """The level around (int64 mm) of the cells whose terrain is at it, `-HIGH` elsewhere."""
+    xp, kernels = module_of(terrain), kernels_for(terrain, level, module=water_kernels)
+    if kernels is not None:
+        carried = np.empty(level.shape, np.int64)
+        kernels.carried(terrain, level, lowest, NEAR_MM, HIGH, carried)
+        return carried
+    there = (level < HIGH) & (terrain != VOID) & (abs(terrain - lowest - level) <= NEAR_MM)
+    return xp.where(there, level, -HIGH)
 
 
 def _slopes(seeds: Any, level: Any) -> Any:
@@ -102,6 +127,13 @@ def _weighed(found: Candidates, count: Any, terrain: Any, window: Window, core: 
     assert found.refused is not None
     there = inside(core, ring) & ~found.refused[found.numbers]
     edges = there & (around(found.numbers > 0, 1) < 9)
+    sums = {"points": np.where(there, to_host(count[ring.inside(window)]), 0), "edge": edges.astype(np.int64)}
+    kernels = kernels_for(found.value, terrain, count, module=water_kernels)
+    if kernels is not None:
+        beyond = {name: np.zeros(ring.shape, np.int64) for name in ("bank", "drop", "dry", "dry_points")}
+        limits = np.array([ring.y0 - window.y0, ring.x0 - window.x0, RADIUS, BANK_MM], np.int64)
+        kernels.banks(edges, found.value, terrain, count, limits, *beyond.values())
+        return sums | beyond
     level = xp.asarray(found.value[edges])
     bank, drop = (xp.zeros(len(level), dtype=bool) for _ in range(2))
     dry, dry_points = (xp.zeros(len(level), dtype=xp.int64) for _ in range(2))
@@ -113,7 +145,6 @@ def _weighed(found: Candidates, count: Any, terrain: Any, window: Window, core: 
         drop |= rise <= -BANK_MM
         dry += higher
         dry_points += xp.where(higher, count.ravel()[other], 0)
-    sums = {"points": np.where(there, to_host(count[ring.inside(window)]), 0), "edge": edges.astype(np.int64)}
     beyond = {"bank": bank, "drop": drop, "dry": dry, "dry_points": dry_points}
     return sums | {name: spread(edges, values) for name, values in beyond.items()}
 

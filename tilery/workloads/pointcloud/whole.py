@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Done, Item, Work
-from tilery.workloads.pointcloud import deciding, drawing, fragments, layers, merging, ortho, regions, sheets
+from tilery.workloads.pointcloud import deciding, drawing, fragments, layers, merging, ortho, point_kernels, regions, sheets
 from tilery.workloads.pointcloud.array_module import array_module
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.columns import Columns, iter_columns
+from tilery.workloads.pointcloud.compiled import kernels_for
 from tilery.workloads.pointcloud.coordinates import write_millimetres
 from tilery.workloads.pointcloud.dealt import Dealt, Members
 from tilery.workloads.pointcloud.finishing import write_shard
@@ -95,8 +96,8 @@ def classify_all(work: Work[PointCloudOptions], items: list[Item]) -> Known:
         members, tile = dealt.members(near, REACH), (near[0] + drop.corner[0], near[1] + drop.corner[1])
         part = drop.take(members, frame)
         mine = classify(part, tile, frame, work.options, work.device, told=told, terrain=terrain)
-        owned = mine.labels != 0
-        labels[members[owned]] = mine.labels[owned]
+        owned = dealt.owned(near)
+        labels[owned] = mine.labels[: len(owned)]
         counts.append(mine.statistics(part))
         tiles[near] = layers.write(work, tile, frame, part, mine.labels, Undecided(mine.otherwise, mine.numbers))
         waiting = np.flatnonzero(mine.numbers)
@@ -146,11 +147,21 @@ class Drop:
 
     def take(self, members: Members, frame: Frame) -> Fragment:
         """Some of the points, in the order of `members`, where they are."""
+        points, many = self.points, len(members)
+        kernels = kernels_for(members, module=point_kernels) if members.dtype == np.int32 else None
+        if kernels is not None:
+            east, north, z = np.empty(many, np.int64), np.empty(many, np.int64), np.empty(many, np.int32)
+            returns, source = np.empty(many, np.uint8), np.empty(many, np.uint8)
+            corner = np.array(corner_mm(self.corner, frame), np.int64)
+            told = members, self.x, self.y, points.z, points.returns, points.source
+            kernels.take(*told, corner, east, north, z, returns, source)
+            others = points.take(members, ("index", "intensity", "rgb"))
+            return replace(others, x=east, y=north, z=z, returns=returns, source=source)
         x, y = (
             np.add(np.take(column, members), start, dtype=np.int64)
             for column, start in zip((self.x, self.y), corner_mm(self.corner, frame), strict=True)
         )
-        return replace(self.points.take(members), x=x, y=y)
+        return replace(points.take(members), x=x, y=y)
 
 
 def tile_of_first(file: LasFile, columns: Columns, frame: Frame) -> TileIndex:
