@@ -10,6 +10,8 @@ from typing import Any
 from tilery.run import Estimate
 
 TABLE = Path(__file__).with_name("rates.json")
+FREE_SCRATCH_GIB = 20
+"""Of a Fargate task's disk."""
 
 
 @cache
@@ -19,12 +21,14 @@ def table() -> dict[str, Any]:
 
 
 def dollars_per_second(lane: str) -> float:
-    """On-demand price of one busy worker of a lane."""
+    """On-demand price of one busy worker of a lane; Lambda's is that of x86, for which the images are built."""
     prices, size = table()["prices"], table()["lanes"][lane]
     if lane == "lambda":
         return float(size["memory_gib"] * prices["lambda_gib_s"])
     if lane.startswith("fargate"):
-        return float((size["vcpus"] * prices["fargate_vcpu_h"] + size["memory_gib"] * prices["fargate_gib_h"]) / 3600)
+        scratch = max(0, size["scratch_gib"] - FREE_SCRATCH_GIB) * prices["fargate_scratch_gib_h"]
+        busy = size["vcpus"] * prices["fargate_vcpu_h"] + size["memory_gib"] * prices["fargate_gib_h"]
+        return float((busy + scratch) / 3600)
     return float(prices["gpu_large_h" if lane == "gpu-large" else "gpu_h"] / 3600)
 
 

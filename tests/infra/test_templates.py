@@ -11,7 +11,7 @@ import pytest
 from tests.infra.conftest import ROOT, Synthesis
 from tests.infra.template import REGION, Deployment, as_list, load
 from tests.infra.wildcards import MOST_COMPLEX, complexity, wildcards_of
-from tilery import keys, names
+from tilery import estimate, keys, names
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +111,22 @@ def test_job_definitions_are_the_lanes_and_outlive_updates(full: Deployment) -> 
             {"Action": "RETRY", "OnStatusReason": "ResourceInitializationError*"},
             {"Action": "EXIT", "OnReason": "*"},
         ]
+
+
+def test_estimates_price_the_workers_that_are_deployed(full: Deployment) -> None:
+    """Sizes from the template; Lambda's price is that of its images' processor."""
+    lanes, prices = estimate.table()["lanes"], estimate.table()["prices"]
+    for name, properties in by_name(full, "AWS::Batch::JobDefinition", "JobDefinitionName").items():
+        lane, container = lanes[name.removeprefix("tilery-prod-pointcloud-")], properties["ContainerProperties"]
+        sizes = {one["Type"]: float(one["Value"]) for one in container["ResourceRequirements"]}
+        assert lane["vcpus"] == sizes["VCPU"]
+        assert lane["memory_gib"] == pytest.approx(sizes["MEMORY"] / 1024, rel=0.03)
+        assert lane.get("scratch_gib") == container.get("EphemeralStorage", {}).get("SizeInGiB")
+    whole = by_name(full, "AWS::Lambda::Function", "FunctionName")["tilery-prod-whole-pointcloud"]
+    assert (lanes["lambda"]["memory_gib"], whole["Architectures"]) == (whole["MemorySize"] / 1024, ["x86_64"])
+    assert prices["lambda_gib_s"] == pytest.approx(1.66667e-05)
+    hours = {lane: round(3600 * estimate.dollars_per_second(lane), 3) for lane in lanes}
+    assert hours == {"lambda": 0.48, "fargate": 0.161, "fargate-large": 0.599, "gpu": 0.978, "gpu-large": 3.004}
 
 
 def test_every_queue_is_fair_share(full: Deployment) -> None:
