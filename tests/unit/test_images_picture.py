@@ -15,7 +15,7 @@ import pytest
 import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageFilter
+from PIL import Image, ImageCms, ImageFilter, TiffImagePlugin
 
 from tests.data import ROOT, real
 from tilery.workloads.images import headers, picture, pixels
@@ -291,6 +291,27 @@ def test_measurements_become_shades_and_a_note_says_how(tmp_path: Path, values: 
     assert bool(row["notes"]) == bool(note)
 
 
+@pytest.mark.parametrize(
+    ("white", "middle", "note"),
+    [
+        (1.0, 188, "floating-point colours are taken as linear light"),
+        (255.0, 128, ""),
+        (10_000.0, 128, "values of 0 to 10000 are stretched"),
+    ],
+    ids=["light", "shades", "reflectance"],
+)
+def test_colours_of_floating_point_are_light_up_to_white_and_else_measurements(
+    tmp_path: Path, white: float, middle: int, note: str
+) -> None:
+    """IEC 61966-2-1: half the light is the shade 0.7354."""
+    ramp = np.repeat(np.linspace(0, white, 65, dtype=np.float32).reshape(1, 65, 1), 3, axis=2)
+    pyvips.Image.new_from_array(ramp).tiffsave(str(tmp_path / "source.tif"))
+    row, (made,) = do(tmp_path, tmp_path / "source.tif", [])
+    assert made[0, 32].astype(int) == pytest.approx([middle] * 3, abs=1)
+    assert made[0, 64].tolist() == [255] * 3
+    assert " ".join(row["notes"]).startswith(note)
+
+
 @pytest.mark.parametrize(("kind", "bands"), [("RGBX", 3), ("RGBA", 4)])
 def test_a_fourth_channel_of_a_tiff_is_an_alpha_only_if_it_says_so(tmp_path: Path, kind: str, bands: int) -> None:
     """Aerial pictures have near infrared there."""
@@ -326,12 +347,47 @@ def test_a_png_that_ends_in_good_order_but_too_early_is_damaged(tmp_path: Path) 
         (b"\xff\x0a" + bytes(50), "JPEG XL"),
         (b"%PDF-1.4", "PDF"),
         (b'\xef\xbb\xbf <svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b'<?xml version="1.0"?><!-- drawn --><svg/>', "SVG"),
         (b"#?RADIANCE\n", "Radiance HDR"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(range(200)), "HEIC"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(50), "the raw file of a camera"),
+        (b"FUJIFILMCCD-RAW 0201" + bytes(50), "the raw file of a camera"),
     ],
 )
 def test_a_known_format_that_is_not_read_is_named(tmp_path: Path, data: bytes, name: str) -> None:
     row, _ = do(tmp_path, data, [])
     assert (row["code"], row["reason"]) == ("unsupported", f"it is {name}, which is not read; save it as JPEG, PNG or TIFF")
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{254: 1, 330: 8}, {262: 32803}, {50706: b"\1\4\0\0"}],
+    ids=["preview", "mosaic", "DNG"],
+)
+def test_of_the_raw_file_of_a_camera_no_preview_is_taken_for_the_picture(tmp_path: Path, tags: dict[int, Any]) -> None:
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        info[tag] = value
+    data = saved(noise(40, 30), "TIFF", tiffinfo=info)
+    assert all(Image.open(io.BytesIO(data)).tag_v2.get(tag) for tag in tags if tag != 262)
+    row, made = do(tmp_path, data, [])
+    assert made == []
+    assert row["code"] == "unsupported"
+    assert row["reason"] == "it is the raw file of a camera, of which only a preview could be read; develop it first"
+
+
+def test_text_that_is_no_drawing_is_no_picture(tmp_path: Path) -> None:
+    assert do(tmp_path, b"<?xml version='1.0'?><plist/>", [])[0]["code"] == "not_a_picture"
+
+
+def test_smaller_copies_of_a_tiff_in_the_same_file_are_no_pages_of_it(tmp_path: Path) -> None:
+    whole = pyvips.Image.new_from_array(np.asarray(noise(600, 400)))
+    data = whole.tiffsave_buffer(tile=True, tile_width=128, tile_height=128, pyramid=True)
+    assert pyvips.Image.new_from_buffer(data, "").get("n-pages") > 1
+    row, made = do(tmp_path, data, [], frames="all")
+    assert (row["frames"], row["notes"], len(made)) == (1, [], 1)
+    pages = saved(noise(8, 8), "TIFF", save_all=True, append_images=[noise(8, 8)] * 2)
+    assert len(do(tmp_path, pages, [], frames="all")[1]) == 3
 
 
 def test_colours_of_16_bits_in_jpeg_2000_are_refused_as_pillow_turns_white_to_black(tmp_path: Path) -> None:

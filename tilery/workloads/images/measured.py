@@ -5,6 +5,8 @@ from __future__ import annotations
 import pyvips
 
 TOP = 65535
+BRIGHTEST = 100
+"""Times white: what the sun's glint may have in a picture of high dynamic range."""
 _KINDS = ("char", "short", "int", "uint", "float", "double")
 _PLAIN = ("b-w", "grey16", "srgb", "rgb16", "multiband")
 
@@ -12,6 +14,12 @@ _PLAIN = ("b-w", "grey16", "srgb", "rgb16", "multiband")
 def is_measured(image: pyvips.Image) -> bool:
     """Whether the values need a scale; colours in linear light, Lab and the like have theirs."""
     return image.format in _KINDS and image.interpretation in _PLAIN
+
+
+def is_light(image: pyvips.Image) -> bool:
+    """Whether floating-point colours are linear light, as programs for high dynamic range write them, where 1 is white; what
+    goes far beyond (0 to 255, reflectance times 10,000) is none. The image is read twice: `solid` it first."""
+    return bool(image.max() <= BRIGHTEST and image.min() >= -1)
 
 
 def as_shades(image: pyvips.Image) -> tuple[pyvips.Image, str]:

@@ -108,7 +108,7 @@ def _frames(task: _Task) -> tuple[Facts, list[dict[str, Any]]]:
     if facts.frames > 1 and task.options.frames == "all":
         if facts.frames > MAX_FRAMES:
             raise Refused("too_large", f"it has {facts.frames} frames or pages, more than the {MAX_FRAMES:,} allowed")
-        for page in range(1, facts.frames):
+        for page in facts.pages[1:] or range(1, facts.frames):
             pieces += _either(task, page)[1]
     return facts, pieces
 

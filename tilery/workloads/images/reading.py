@@ -20,7 +20,7 @@ import pyvips
 from numpy.typing import NDArray
 
 from tilery.workloads.images import headers
-from tilery.workloads.images.measured import as_shades, is_measured
+from tilery.workloads.images.measured import as_shades, is_light, is_measured
 from tilery.workloads.images.refusals import Refused
 
 PILLOW_MEGAPIXELS = 50.0
@@ -56,6 +56,8 @@ class Facts:
     orientation: int = 1
     icc: bool = False
     engine: str = "vips"
+    pages: list[int] = field(default_factory=list)
+    """Where frames are not simply the first pages of the file: their numbers."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -91,9 +93,25 @@ def with_vips(path: Path, max_megapixels: float, shrink: int = 1, page: int = 0)
     )
     if loader == "pngload":
         facts.frames = headers.frames(path)
-    if loader == "tiffload" and image.interpretation not in _SEPARATED:
-        image = _colours(image, facts, headers.last_is_alpha(path, page))
+    if loader == "heifload":
+        facts.format = "avif" if _text(image, "heif-compression") == "av1" else facts.format
+    if loader == "tiffload":
+        if headers.not_read(path) or headers.is_raw(pages := headers.tiff_pages(path)):
+            raise Refused(
+                "unsupported", "it is the raw file of a camera, of which only a preview could be read; develop it first"
+            )
+        image = _of_tiff(image, facts, pages, page)
     return image, facts
+
+
+def _of_tiff(image: pyvips.Image, facts: Facts, pages: list[headers.Tags], page: int) -> pyvips.Image:
+    """What the tags say that libvips does not: which pages are pictures, and which channels are colours."""
+    if len(pages) == facts.frames > 1:
+        facts.pages = headers.frames_of(pages)
+        facts.frames = len(facts.pages)
+    if image.interpretation in _SEPARATED:
+        return image
+    return _colours(image, facts, headers.last_is_alpha(pages[page]) if page < len(pages) else True)
 
 
 def _colours(image: pyvips.Image, facts: Facts, alpha: bool) -> pyvips.Image:
@@ -214,6 +232,12 @@ def upright_srgb(image: pyvips.Image, facts: Facts) -> pyvips.Image:
             image = solid(image)
         image = image.autorot()
     image = _managed(image, facts)
+    if image.interpretation == "scrgb" and image.format in ("float", "double"):
+        image = solid(image)
+        if is_light(image):
+            facts.notes.append("floating-point colours are taken as linear light")
+        else:
+            image = image.copy(interpretation="multiband")
     if is_measured(image):
         image, note = as_shades(solid(image))
         facts.notes += [note] if note else []
@@ -271,6 +295,10 @@ def readable(error: Exception) -> str:
     return re.sub(r"(/[^\s:'\"]+)+", "the file", text)[:200]
 
 
+def _text(image: pyvips.Image, name: str) -> str:
+    return str(image.get(name)) if image.get_typeof(name) else ""
+
+
 def _number(image: pyvips.Image, name: str, missing: int) -> int:
     return int(image.get(name)) if image.get_typeof(name) else missing
 
@@ -291,7 +319,7 @@ def _managed(image: pyvips.Image, facts: Facts) -> pyvips.Image:
 
 
 def _space(image: pyvips.Image) -> str:
-    deep = image.format == "ushort" or image.interpretation in ("rgb16", "grey16", "labs")
+    deep = image.format == "ushort" or image.interpretation in ("rgb16", "grey16", "labs", "scrgb")
     if image.bands - image.hasalpha() <= 1:
         return "grey16" if deep else "b-w"
     return "rgb16" if deep else "srgb"
