@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 from tilery.workloads.pointcloud.rasters import NODATA, STORED, Sheet
 
@@ -34,13 +34,13 @@ def mosaic(whole: Sheet, look: Look, parts: Sequence[tuple[str, Sheet]]) -> byte
     extent, edge = whole.extent, whole.transform
     lines = [f'<VRTDataset rasterXSize="{extent.width}" rasterYSize="{extent.height}">']
     if whole.crs_wkt:
-        lines.append(f'  <SRS dataAxisToSRSAxisMapping="1,2">{escape(whole.crs_wkt)}</SRS>')
+        lines.append(f'  <SRS dataAxisToSRSAxisMapping="1,2">{escape(whole.crs_wkt, quote=False)}</SRS>')
     numbers = (edge.c, edge.a, edge.b, edge.f, edge.d, edge.e)
     lines.append(f"  <GeoTransform>{', '.join(repr(float(number)) for number in numbers)}</GeoTransform>")
     for band, (name, colour) in enumerate(zip(look.bands, look.colours, strict=True), 1):
         lines.append(f'  <VRTRasterBand dataType="{look.dtype}" band="{band}">')
         if name:
-            lines.append(f"    <Description>{escape(name)}</Description>")
+            lines.append(f"    <Description>{escape(name, quote=False)}</Description>")
         lines.append(f"    <NoDataValue>{look.nodata:g}</NoDataValue>")
         lines.append(f"    <ColorInterp>{colour}</ColorInterp>")
         for path, sheet in parts:
@@ -55,7 +55,7 @@ def _source(path: str, band: int, look: Look, sheet: Sheet, whole: Sheet) -> lis
     shape = f'RasterXSize="{width}" RasterYSize="{height}" DataType="{look.dtype}" BlockXSize="{STORED}" BlockYSize="{STORED}"'
     return [
         "    <SimpleSource>",
-        f'      <SourceFilename relativeToVRT="1">{escape(path)}</SourceFilename>',
+        f'      <SourceFilename relativeToVRT="1">{escape(path, quote=False)}</SourceFilename>',
         f"      <SourceBand>{band}</SourceBand>",
         f"      <SourceProperties {shape}/>",
         f'      <SrcRect xOff="0" yOff="0" xSize="{width}" ySize="{height}"/>',
