@@ -82,7 +82,7 @@ def _pipeline(settings: Settings, workload: str) -> list[Accepted]:
     children = [f"{HERE.format('states')}execution:{machine}/{label}:*" for label in labels]
     return [
         *_wildcards(path, ["*"], MACHINE),
-        *_wildcards(path, children, "the children of its own distributed maps"),
+        *_wildcards(path, [f"{HERE.format('states')}execution:{machine}:*", *children], "its own distributed maps"),
         *_wildcards(path, [f"{work}/work/*/runs/*/{part}/*" for part in ("jobs", "map")], "lists and map results of all runs"),
         *_wildcards(path, [f"{batch}job-definition/{machine}-*:*"], "any revision: redrives use the one they began with"),
         *_wildcards(path, [f"{batch}job/*"], "jobs have no names; those of others are not ours to know"),

@@ -150,8 +150,10 @@ class Pipeline(_Machine):
         labels = map_labels(STATEMACHINES / "pipeline.asl.json")
         children = [execution_arn(stack, f"{self._name}/{label}:*") for label in labels]
         self.machine.add_to_role_policy(statement(["states:StartExecution"], [machine_arn(stack, self._name)]))
-        ends = ["states:DescribeExecution", "states:StopExecution", "states:RedriveExecution"]
-        self.machine.add_to_role_policy(statement(ends, children))
+        self.machine.add_to_role_policy(statement(["states:RedriveExecution"], children))
+        # the user guide and the CDK's own grants name the machine here, children are named after their map: whichever is asked
+        every = [execution_arn(stack, f"{self._name}:*"), *children]
+        self.machine.add_to_role_policy(statement(["states:DescribeExecution", "states:StopExecution"], every))
 
 
 class Ingest(_Machine):
