@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,18 @@ async def demo(root: Path, file: Path, show: Show) -> int:
     )
     for line in show.told(record):
         console.print(f"  {line}", markup=False)
-    for product in record["products"]:
-        console.print(f"{product['kind']:>12}  {root / results / product['path']}  {size(product['bytes'])}", markup=False)
-    console.print(
-        f"Open the report in a browser. Drop files of your own: tilery up, or tilery run {show.workload} FILE --out DIR",
-        markup=False,
-    )
+    for line in _made(record["products"], root / results):
+        console.print(line, markup=False)
+    console.print("Files of your own: source .venv/bin/activate, then", markup=False)
+    console.print(f"    tilery run {show.workload} FILE --out DIR    or, with a drop folder: tilery up", markup=False)
     return 0
+
+
+def _made(made: list[dict[str, Any]], folder: Path) -> Iterator[str]:
+    """Where the products are, each with its size, and what to look at first."""
+    yield f"Products in {folder}:"
+    yield from (f"{product['kind']:>12}  {product['path']}  {size(product['bytes'])}" for product in made)
+    yield from (f"Look at it in a browser: {folder / one['path']}" for one in made if one["kind"] == "report")
 
 
 async def _accepted(answers: asyncio.Queue[TwinEvent], name: str) -> Accepted:
@@ -98,7 +103,10 @@ def run(find: Callable[[], Path], show: Show, root: Path) -> int:
 
 
 def _classes(record: Any) -> list[str]:
-    return [f"class {label}: {count:,} points" for label, count in record["counts"]["classes"].items()]
+    from tilery.workloads.pointcloud.page import CLASSES
+
+    found = record["counts"]["classes"].items()
+    return [f"{count:>8,} points of class {label}, {CLASSES[int(label)][0]}" for label, count in found]
 
 
 def main() -> int:
