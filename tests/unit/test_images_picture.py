@@ -380,6 +380,36 @@ def test_text_that_is_no_drawing_is_no_picture(tmp_path: Path) -> None:
     assert do(tmp_path, b"<?xml version='1.0'?><plist/>", [])[0]["code"] == "not_a_picture"
 
 
+@pytest.mark.parametrize("compression", ["none", "deflate", "jpeg"])
+def test_of_a_tiff_that_ends_before_its_last_tile_nothing_is_painted_black(tmp_path: Path, compression: str) -> None:
+    whole = pyvips.Image.new_from_array(np.asarray(noise(300, 200)))
+    data = whole.tiffsave_buffer(tile=True, tile_width=64, tile_height=64, compression=compression)
+    at = struct.unpack_from("<L", data, 4)[0]
+    count = struct.unpack_from("<H", data, at)[0]
+    assert do(tmp_path, data, [])[0]["status"] == "ok"
+    row, made = do(tmp_path, _cut(data, at, count), [])
+    assert (row["code"], made) == ("damaged", [])
+
+
+def _cut(data: bytes, at: int, count: int) -> bytes:
+    """The TIFF with the offset of one of its tiles beyond its end, as where a copy broke off."""
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        tag, _, many, where = struct.unpack_from("<HHLL", data, entry)
+        if tag == 324:
+            last = where + 4 * (many - 1)
+            return data[:last] + struct.pack("<L", len(data) - 5) + data[last + 4 :]
+    raise AssertionError("no tiles")
+
+
+def test_pages_of_a_tiff_that_lead_back_to_the_first_are_read_once(tmp_path: Path) -> None:
+    data = bytearray(saved(noise(8, 8), "TIFF"))
+    at = struct.unpack_from("<L", data, 4)[0]
+    after = at + 2 + 12 * struct.unpack_from("<H", data, at)[0]
+    data[after : after + 4] = struct.pack("<L", at)
+    (tmp_path / "source.tif").write_bytes(data)
+    assert len(headers.tiff_pages(tmp_path / "source.tif")) == 1
+
+
 def test_smaller_copies_of_a_tiff_in_the_same_file_are_no_pages_of_it(tmp_path: Path) -> None:
     whole = pyvips.Image.new_from_array(np.asarray(noise(600, 400)))
     data = whole.tiffsave_buffer(tile=True, tile_width=128, tile_height=128, pyramid=True)

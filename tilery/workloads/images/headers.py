@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 Tags = dict[int, Any]
 """Some tags of a TIFF page, by number."""
@@ -16,6 +16,9 @@ _HEAD = 1 << 16
 _ALPHA = (1, 2)
 """Values of TIFF's ExtraSamples that are an alpha channel; 0 is anything, near infrared for one."""
 _EXTRA_SAMPLES = 338
+_TILES, _TILE_BYTES = 324, 325
+END = 0
+"""No tag of TIFF: of a page, the byte where its last tile and its tags end."""
 _SUBFILE, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION = 254, 262, 330, 50706
 _TAGS = (_EXTRA_SAMPLES, _SUBFILE, _PHOTOMETRIC, _SUB_DIRECTORIES, _DNG_VERSION)
 _REDUCED, _MASK = 1, 4
@@ -71,14 +74,28 @@ def tiff_pages(path: Path) -> list[Tags]:
 
     pages: list[Tags] = []
     with suppress(Exception), path.open("rb") as file:  # a damaged directory may raise anything; libvips has read it
-        big = file.read(4)[2:] in (b"+\0", b"\0+")
+        first = file.read(4)
+        big = first[2:] in (b"+\0", b"\0+")
+        order: Literal["little", "big"] = "little" if first[:2] == b"II" else "big"
         file.seek(0)
         directory = ImageFileDirectory_v2(file.read(16 if big else 8))
-        while directory.next and len(pages) <= MOST_PAGES:
-            file.seek(directory.next)
+        seen = {0}
+        while directory.next not in seen and len(pages) <= MOST_PAGES:
+            seen.add(start := directory.next)
+            file.seek(start)
+            count = int.from_bytes(file.read(8 if big else 2), order)
+            pages.append({END: start + (16 + 20 * count if big else 6 + 12 * count)})
+            file.seek(start)
             directory.load(file)
-            pages.append({tag: directory.get(tag) for tag in _TAGS if tag in directory})
+            pages[-1].update({tag: directory.get(tag) for tag in _TAGS if tag in directory})
+            pages[-1][END] = max(_end(directory), pages[-1][END])
     return pages
+
+
+def _end(directory: Any) -> int:
+    """Where the last tile of a page ends; 0 if it has none."""
+    sizes = zip(directory.get(_TILES, ()), directory.get(_TILE_BYTES, ()), strict=False)
+    return max((start + size for start, size in sizes), default=0)
 
 
 def is_raw(pages: list[Tags]) -> bool:

@@ -100,12 +100,14 @@ def with_vips(path: Path, max_megapixels: float, shrink: int = 1, page: int = 0)
             raise Refused(
                 "unsupported", "it is the raw file of a camera, of which only a preview could be read; develop it first"
             )
-        image = _of_tiff(image, facts, pages, page)
+        image = _of_tiff(image, facts, pages, page, path.stat().st_size)
     return image, facts
 
 
-def _of_tiff(image: pyvips.Image, facts: Facts, pages: list[headers.Tags], page: int) -> pyvips.Image:
+def _of_tiff(image: pyvips.Image, facts: Facts, pages: list[headers.Tags], page: int, size: int) -> pyvips.Image:
     """What the tags say that libvips does not: which pages are pictures, and which channels are colours."""
+    if page < len(pages) and pages[page][headers.END] > size:
+        raise Refused("damaged", "it is damaged: it ends before its last tile or tag")  # libvips would paint black
     if len(pages) == facts.frames > 1:
         facts.pages = headers.frames_of(pages)
         facts.frames = len(facts.pages)
