@@ -21,9 +21,10 @@ class WorkerNetwork(Construct):
         subnets = {
             "public": [ec2.SubnetConfiguration(name="work", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=20)],
             "endpoints": [ec2.SubnetConfiguration(name="work", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=20)],
+            # work comes first in all three, so that its addresses stay when a deployment changes from one to another
             "nat": [
-                ec2.SubnetConfiguration(name="way-out", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=26),
                 ec2.SubnetConfiguration(name="work", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=20),
+                ec2.SubnetConfiguration(name="way-out", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=26),
             ],
         }[kind]
         self.vpc = ec2.Vpc(
