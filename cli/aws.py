@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-LOGIN = "log in again (`aws sso login`, or `aws configure`), or set AWS_PROFILE"
+LOGIN = "log in (`aws sso login` or `aws configure`) or set AWS_PROFILE"
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
 UNKNOWN = (
     "InvalidClientTokenId",
