@@ -3,9 +3,9 @@
     POST /process        multipart/form-data: `actions` (JSON list of operations), any option by name, and files
     GET  /static/RUN/... the products of that run
 
-Answers are JSON with `error`, one sentence, where something is wrong: 400 a bad request, 404 nothing there, 413 too large,
-403 a request from elsewhere, 500 what went wrong here, 504 a run that takes longer than the front waits (it goes on; `run_id`
-finds it later).
+Answers are JSON with `error`, one sentence, where something is wrong: 400 a bad request, 403 a request from elsewhere, 404
+nothing there, 405 another method, 411 no length, 413 too large, 500 what went wrong here, 504 a run that takes longer than the
+front waits (it goes on; `run_id` finds it later).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from email.errors import CloseBoundaryNotFoundDefect, NoBoundaryInMultipartDefect, StartBoundaryNotFoundDefect
 from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -43,6 +44,12 @@ LONGEST_NAME = 255
 """Bytes of a file's or a folder's name on common disks."""
 WAIT_S = 120.0
 LOCAL = ("127.0.0.1", "localhost")
+USAGE = "POST pictures to /process, GET results from /static/RUN/..."
+_BROKEN = {
+    NoBoundaryInMultipartDefect: "the Content-Type names no boundary between the parts; let your program set it",
+    StartBoundaryNotFoundDefect: "the boundary that the Content-Type names is not in the request; let your program set it",
+    CloseBoundaryNotFoundDefect: "the request ends before its last boundary: it was cut off; send it again",
+}
 
 
 class Refused(Exception):
@@ -72,7 +79,9 @@ def parse_form(content_type: str, body: bytes) -> Form:
     message = BytesParser(policy=HTTP).parsebytes(
         b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n" + body
     )
-    settings: list[str] = []
+    if message.defects:
+        raise Refused(HTTPStatus.BAD_REQUEST, _BROKEN.get(type(message.defects[0]), "the request's parts cannot be read"))
+    settings: dict[str, str] = {}
     files: dict[str, bytes] = {}
     for part in message.iter_parts() if message.is_multipart() else ():
         name, file = _field(part), part.get_filename()
@@ -81,8 +90,13 @@ def parse_form(content_type: str, body: bytes) -> Form:
             raise Refused(HTTPStatus.BAD_REQUEST, f"the field {name!r} is itself multipart; send it plain")
         if file is None and (not name or "=" in name):
             raise Refused(HTTPStatus.BAD_REQUEST, f"a field is called {name!r}; name it after an option, or `actions`")
+        option = "operations" if name == "actions" else name
+        if file is None and option in settings:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"the field {name!r} comes twice; send it once")
         if file is None:
-            settings.append(f"{'operations' if name == 'actions' else name}={data.decode('utf-8', 'replace').strip()}")
+            settings[option] = f"{option}={data.decode('utf-8', 'replace').strip()}"
+        elif not file:
+            raise Refused(HTTPStatus.BAD_REQUEST, "a file has no name; give it one: -F 'files=@PATH;filename=NAME'")
         elif file in files:
             raise Refused(HTTPStatus.BAD_REQUEST, f"two files are called {file!r}; rename one")
         else:
@@ -90,7 +104,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
     if not files:
         raise Refused(HTTPStatus.BAD_REQUEST, "there is no file in the request")
     try:
-        return Form(from_text(settings), files)
+        return Form(from_text(list(settings.values())), files)
     except BadInput as error:
         raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
 
@@ -106,10 +120,8 @@ def lay(store: Store, tenant: str, form: Form) -> str:
     prefix = f"drop/{tenant}/{WORKLOAD}/{dataset}"
     try:
         parse(registry.options(WORKLOAD), form.options, "the request")
-        for name in form.files:
-            keys.check(f"{prefix}/{name}")
-        _check_names(form.files)
-    except (BadInput, keys.BadKey) as error:
+        _check_names(prefix, form.files)
+    except BadInput as error:
         raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
     for name, data in form.files.items():
         store.put(f"{prefix}/{name}", data)
@@ -120,10 +132,12 @@ def lay(store: Store, tenant: str, form: Form) -> str:
     return keys.run_id("drop", ready, entry.version)
 
 
-def _check_names(names: Collection[str]) -> None:
-    """Raise `BadInput` for names that cannot lie beside each other in a folder."""
+def _check_names(prefix: str, names: Collection[str]) -> None:
+    """Raise `BadInput` for names that cannot lie below `prefix`, or not beside each other."""
     folders = {str(folder) for name in names for folder in PurePosixPath(name).parents}
     for name in names:
+        if wrong := keys.problem(f"{prefix}/{name}"):
+            raise BadInput(f"the name {keys.plain(name)[:200]!r} {wrong}")
         if name == keys.READY:
             raise BadInput(f"{name} starts a run and is no picture; leave it out")
         if name in folders:
@@ -221,11 +235,24 @@ def _handler(store: Store, tenant: str) -> type[BaseHTTPRequestHandler]:
 
             self._serve(process)
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_other(self) -> None:
+            def refuse() -> tuple[bytes, str]:
+                raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is not done here; {USAGE}")
+
+            self._serve(refuse)
+
+        do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = do_other
+
         def do_GET(self) -> None:
             def product() -> tuple[bytes, str]:
                 path = unquote(_split(self.path).path)
+                if path == "/process":
+                    raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is not done here; {USAGE}")
                 if not path.startswith("/static/"):
-                    raise Refused(HTTPStatus.NOT_FOUND, "products are below /static/RUN/")
+                    raise Refused(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:80]!r}; {USAGE}")
                 return static(store, tenant, path.removeprefix("/static/")), mimetypes.guess_type(path)[
                     0
                 ] or "application/octet-stream"
@@ -265,9 +292,12 @@ def _handler(store: Store, tenant: str) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(facts)))
             self.send_header("X-Content-Type-Options", "nosniff")
+            if status == HTTPStatus.METHOD_NOT_ALLOWED:
+                self.send_header("Allow", "POST" if self.path.startswith("/process") else "GET, HEAD")
             with suppress(ConnectionError):  # whoever asked may have gone
                 self.end_headers()
-                self.wfile.write(facts)
+                if self.command != "HEAD":
+                    self.wfile.write(facts)
 
         def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
             """What the server itself refuses (no HTTP, another method) is said as all else."""

@@ -84,13 +84,14 @@ def test_every_wrong_request_gets_a_reason_and_never_a_bare_500(tmp_path: Path) 
             (400, "there is no file", {"actions": "[]"}, {}),
             (400, "fly", {"actions": '[["fly", 1]]'}, {"a.png": picture()}),
             (400, "unknown option 'colour'", {"colour": "1"}, {"a.png": picture()}),
-            (400, "'..'", {"actions": "[]"}, {"../a.png": picture()}),
             (400, "must be a list", {"actions": "[" * 100_000}, {"a.png": picture()}),
             (400, "must be a list", {"actions": f'[["rotate", {"9" * 9000}]]'}, {"a.png": picture()}),
             (400, "name it after an option", {"": "1"}, {"a.png": picture()}),
             (400, "longer than 255 bytes", {}, {"a" * 300: picture()}),
             (400, "a file and a folder", {}, {"a": picture(), "a/b.png": picture()}),
             (400, "starts a run", {}, {"_READY.json": b"{}"}),
+            (400, "has no name", {}, {"": picture()}),
+            (400, "'../a.png' has an empty part", {}, {"../a.png": picture()}),
             (413, "at most 10,000", {f"option{number}": "1" for number in range(10_001)}, {}),
         ]
         for expected, reason, fields, files in cases:
@@ -103,7 +104,19 @@ def test_every_wrong_request_gets_a_reason_and_never_a_bare_500(tmp_path: Path) 
         assert client.ask("POST", "/process", b"{}", **{"Content-Type": "application/json"})[0] == 400
         assert client.ask("POST", "/process", form({}, {"a.png": b"x"}), Origin="http://evil.example")[0] == 403
         assert client.ask("POST", "/process", form({}, {"a.png": b"x"}), Host="[::1")[0] == 400
-        assert json.loads(client.ask("PUT", "/process")[1])["error"]
+        whole, kind = form({"actions": "[]"}, {"a.png": picture()}), "multipart/form-data"
+        broken = [(whole[:-20], f"{kind}; boundary={BOUNDARY}", "cut off"), (whole, kind, "no boundary")]
+        broken += [(whole, f"{kind}; boundary=x", "not in the request")]
+        twice = form({"actions": "[]"}, {})[: -len(BOUNDARY) - 6] + whole
+        for body, content_type, reason in [*broken, (twice, f"{kind}; boundary={BOUNDARY}", "'actions' comes twice")]:
+            status, said = client.ask("POST", "/process", body, **{"Content-Type": content_type})
+            assert status == 400
+            assert reason in json.loads(said)["error"]
+        for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+            status, said = client.ask(method, "/process")
+            assert (status, "POST pictures to /process" in json.loads(said)["error"]) == (405, True)
+        assert client.ask("GET", "/process")[0] == 405
+        assert client.ask("HEAD", "/static/0000/run.json") == (404, b"")
         assert client.ask("GET", "/static/../../etc/passwd")[0] == 404
         assert client.ask("GET", "/static/0000/run.json")[0] == 404
 
