@@ -17,6 +17,8 @@ from benchmarks.cctv.segments import seen, sized
 from tests.data import real
 from tilery.workload import Item, Work
 from tilery.workloads.cctv import tables
+from tilery.workloads.cctv.detector import Found
+from tilery.workloads.cctv.detector_onnx import OnnxDetector
 from tilery.workloads.cctv.frames import Looked
 from tilery.workloads.cctv.options import CctvOptions
 from tilery.workloads.cctv.segment import PICTURES, process
@@ -98,6 +100,33 @@ def test_the_real_sequence_gives_the_same_bytes_in_one_segment_and_in_many(tmp_p
     frames = sorted(real("cctv/highway/frames").glob("*.jpg"))[600:920]
     work, items = sized(tmp_path / "root", frames, detector=detector, frame_hz=10.0, detect_hz=1.0, dedup="off")
     assert joined(work, cut(items, [])) == joined(work, cut(items, [1, 2, 3, 4]))
+
+
+def test_a_large_frame_is_detected_where_something_changed_however_it_is_cut(tmp_path: Path, monkeypatch: Any) -> None:
+    large = tmp_path / "large.mp4"
+    with av.open(str(real("cctv/pets/vtest.avi"))) as source, av.open(str(large), "w") as output:
+        stream: Any = output.add_stream("libx264", rate=2, options={"preset": "ultrafast", "g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 1152, 864, "yuv420p"
+        for number, frame in zip(range(200), source.decode(video=0), strict=False):
+            if number % 5 == 0:
+                pixels = frame.to_ndarray(width=1152, height=864, format="yuv420p")
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="yuv420p")))
+        output.mux(stream.encode(None))
+    work, items = sized(tmp_path / "root", [large], detect_hz=2, dedup="off")
+    given: list[int] = []
+    detect = OnnxDetector.detect
+
+    def noted(detector: OnnxDetector, pictures: list[Picture]) -> list[Found]:
+        given.extend(one.shape[0] * one.shape[1] for one in pictures)
+        return detect(detector, pictures)
+
+    monkeypatch.setattr(OnnxDetector, "detect", noted)
+    assert joined(work, cut(items, [])) == joined(work, cut(items, [1]))
+    given = given[-40:]
+    whole, parts = np.array(given) == 512 * 384, np.array(given) <= 0.8 * 512 * 384
+    assert whole[::4].all()  # every two seconds
+    assert (whole | parts).all()
+    assert parts.sum() >= 10
 
 
 @pytest.mark.parametrize("contrast", [1, 0.12])

@@ -70,8 +70,12 @@ class Detector(Protocol):
     def batch(self) -> int:
         """How many pictures at once are worth waiting for."""
 
+    @property
+    def any_size(self) -> bool:
+        """Whether parts of such a picture may be given, too."""
+
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height at which a picture of this width and height should be given."""
 
     def detect(self, pictures: list[Rgb]) -> list[Found]:
-        """Pictures of one size, as `size` gives it, to what is in each."""
+        """Pictures of the size that `size` gives, or parts of such, to what is in each."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ class OnnxDetector:
     def score(self) -> float:
         return self.description.score
 
+    @property
+    def any_size(self) -> bool:
+        """On GPUs a new size costs more than a smaller one saves."""
+        return self.description.input.free_size and self.provider == "CPUExecutionProvider"
+
     def size(self, width: int, height: int) -> tuple[int, int]:
         given = self.description.input
         if given.fit == "stretch":
@@ -71,10 +77,16 @@ class OnnxDetector:
         return max(1, round(width * factor)), max(1, round(height * factor))
 
     def detect(self, pictures: list[Rgb]) -> list[Found]:
-        parts = [pictures[start : start + self.together] for start in range(0, len(pictures), self.together)]
-        if self.calls == 1 or len(parts) == 1:
-            return [one for part in parts for one in self._batch(part)]
-        return [one for part in self._pool.map(self._batch, parts) for one in part]
+        def size(place: int) -> tuple[int, ...]:
+            return pictures[place].shape
+
+        alike = [list(places) for _, places in groupby(sorted(range(len(pictures)), key=size), size)]
+        parts = [places[at : at + self.together] for places in alike for at in range(0, len(places), self.together)]
+        given = ([pictures[place] for place in places] for places in parts)
+        side_by_side = self.calls > 1 and len(parts) > 1
+        told = chain.from_iterable((self._pool.map if side_by_side else map)(self._batch, given))
+        found = dict(zip(chain.from_iterable(parts), told, strict=True))
+        return [found[place] for place in range(len(pictures))]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Item, Work
-from tilery.workloads.cctv import motion, still, tables
+from tilery.workloads.cctv import motion, region, still, tables
 from tilery.workloads.cctv.clips import BLOCK_US, Clip
 from tilery.workloads.cctv.decode import Picture, decode
 from tilery.workloads.cctv.dedup import saving
@@ -58,8 +58,19 @@ class View:
 
     window: Window
     cells: NDArray[np.uint8]
+    part: Part | None = None
+    """Only this was looked at."""
     found: Found = field(default_factory=Found.nothing)
     """In pixels of the frame."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of the small picture, in its pixels: what changed since another view of the same."""
+
+    since: View
+    tiles: region.Tiles
+    window: Window
 
 
 @dataclass
@@ -121,6 +132,8 @@ class Segment:
         self._scale = width / self._motion_size[0], height / self._motion_size[1]
         self._whole = Window(0, 0, width, height)
         self._slices = self._sliced()
+        large = max(width, height) > region.LARGE
+        self._in_parts = large and not self._slices and detector is not None and detector.any_size
         self._wanted = picture_times(work.run.facts["clips"], clip)
         self._drone = _stabiliser(work) if work.options.view == "drone" else None
         self._told = Told()
@@ -131,7 +144,7 @@ class Segment:
         self._looks: list[Look] = []
         self._pending: list[tuple[View, NDArray[np.uint8]]] = []
         self._views: list[View] = []
-        self._last_look = -1
+        self._last_look = self._last_whole = -1
         self._skipped: tuple[int, Picture] | None = None
 
     def _sliced(self) -> list[Window]:
@@ -183,7 +196,7 @@ class Segment:
 
     def _begin(self, block: int) -> None:
         """Nothing of the block before is known any more but the samples of the warm-up."""
-        self._block, self._views, self._last_look, self._skipped = block, [], -1, None
+        self._block, self._views, self._last_look, self._last_whole, self._skipped = block, [], -1, -1, None
         self._levels = None
         while self._samples and self._samples[0][0] * SAMPLE_US < block * BLOCK_US - WARMUP_US:
             self._samples.popleft()
@@ -198,8 +211,15 @@ class Segment:
         if self._slices:
             full = self._levels(picture.rgb())
             given += [(window, window.of(full)) for window in self._slices]
-        views = [self._view(place, window, pixels) for place, (window, pixels) in enumerate(given)]
-        new = [(view, pixels) for view, (_, pixels) in zip(views, given, strict=True) if view not in self._views]
+        whole = picture.clip_us // region.WHOLE_US != self._last_whole // region.WHOLE_US
+        views = [self._view(place, window, pixels, whole) for place, (window, pixels) in enumerate(given)]
+        new = [
+            (view, view.part.window.of(pixels) if view.part else pixels)
+            for view, (_, pixels) in zip(views, given, strict=True)
+            if view not in self._views
+        ]
+        if any(view.part is None for view, _ in new):
+            self._last_whole = picture.clip_us
         self._told.views += len(views)
         if not new:
             return Looked.STILL
@@ -212,25 +232,41 @@ class Segment:
             self._settle()
         return Looked.DETECTED
 
-    def _view(self, place: int, window: Window, pixels: NDArray[np.uint8]) -> View:
-        """The last view of this part of the frame if nothing has changed in it since, else a new one."""
+    def _view(self, place: int, window: Window, pixels: NDArray[np.uint8], whole: bool) -> View:
+        """The last view of this part of the frame if nothing has changed in it since, else a new one, of what changed alone
+        unless it is to be `whole`."""
         cells = still.cells(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8))
-        if self._options.still and not self._drone and self._views and not still.changed(self._views[place].cells, cells).any():
-            return self._views[place]
-        return View(window, cells)
+        if not self._options.still or self._drone or not self._views:
+            return View(window, cells)
+        before = self._views[place]
+        tiles = still.changed(before.cells, cells)
+        if not tiles.any():
+            return before
+        if whole or not self._in_parts:
+            return View(window, cells)
+        seen = region.around(tiles, pixels.shape[1], pixels.shape[0])
+        return View(window, cells, Part(before, tiles, seen) if seen else None)
 
     def _detect(self) -> None:
         """Everything that waits for the detector, in batches that depend on the block alone."""
         if self._detector:
-            for size in sorted({pixels.shape for _, pixels in self._pending}):
-                views = [view for view, pixels in self._pending if pixels.shape == size]
-                found = self._detector.detect([pixels for _, pixels in self._pending if pixels.shape == size])
-                for view, one in zip(views, found, strict=True):
-                    window = view.window
-                    one = one.placed(window.left, window.top, window.width / size[1], window.height / size[0])
-                    view.found = one if window == self._whole else uncut(one, window, self._clip.width, self._clip.height)
+            found = self._detector.detect([pixels for _, pixels in self._pending])
+            for (view, pixels), one in zip(self._pending, found, strict=True):
+                view.found = self._in_frame(view, one, pixels.shape)
             self._told.calls += len(self._pending)
         self._pending = []
+
+    def _in_frame(self, view: View, found: Found, shape: tuple[int, ...]) -> Found:
+        """What was found in a picture of this shape, in pixels of the frame; with what is known of the rest of it."""
+        window, part = view.window, view.part
+        if part:
+            width, height = self._size
+            across, down = window.width / width, window.height / height
+            found = found.placed(part.window.left, part.window.top, 1, 1)
+            before = part.since.found.placed(0, 0, 1 / across, 1 / down)
+            return region.renewed(before, found, part.tiles, part.window, width, height).placed(0, 0, across, down)
+        found = found.placed(window.left, window.top, window.width / shape[1], window.height / shape[0])
+        return found if window == self._whole else uncut(found, window, self._clip.width, self._clip.height)
 
     def _sample(self, picture: Picture, small: NDArray[np.uint8] | None) -> None:
         cell = picture.clip_us // SAMPLE_US
