@@ -39,6 +39,7 @@ from benchmarks.cctv.tracking import (
 )
 from benchmarks.cctv.truth import Sequence, highway, pets
 from tilery.workloads.cctv.counting import crossings
+from tilery.workloads.cctv.nms import areas
 from tilery.workloads.cctv.options import Line
 from tilery.workloads.cctv.tracker import track
 from tilery.workloads.cctv.tracks import dense
@@ -62,6 +63,8 @@ class Copy:
     scale: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
     crf: int = 14
+    only: str = ""
+    """The sequence that it is made of, if not of both."""
 
 
 def _mirrored(box: NDArray[np.float64], number: int, size: Size) -> NDArray[np.float64]:
@@ -106,6 +109,26 @@ def _shifted(box: NDArray[np.float64], number: int, size: Size) -> NDArray[np.fl
     return box + np.tile(_away(number), 2)
 
 
+def _flight(number: int) -> NDArray[np.float64]:
+    """(2, 3): from a picture to what a drone would see of it, which drifts, turns by some degrees and is a quarter nearer."""
+    turn, zoom = np.radians(4 * np.sin(number / 70)), 1.25 + 0.05 * np.sin(number / 45)
+    matrix = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    middle = np.array(SIZES["pets"]) / 2
+    drift = np.array([50 * np.sin(number / 60), 25 * np.sin(number / 37)])
+    return np.column_stack([matrix, middle + drift - matrix @ middle])
+
+
+def _flown(pixels: Pixels, number: int) -> Pixels:
+    return cv2.warpAffine(pixels, _flight(number), pixels.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+
+
+def _flown_over(box: NDArray[np.float64], number: int, size: Size) -> NDArray[np.float64]:
+    matrix = _flight(number)
+    centre = (box[:, :2] + box[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    half = (box[:, 2:] - box[:, :2]) / 2 * np.sqrt(np.linalg.det(matrix[:, :2]))
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
 COPIES = {
     "as it is": Copy(),
     "mirrored": Copy(lambda pixels, number: pixels[:, ::-1], _mirrored),
@@ -118,6 +141,7 @@ COPIES = {
     "twice the size": Copy(scale=2.0),
     "shaken": Copy(_shaken, _shifted),
     "compressed hard": Copy(crf=38),
+    "from a drone": Copy(_flown, _flown_over, options={"view": "drone"}, only="pets"),
 }
 
 
@@ -165,11 +189,13 @@ def altered(sequence: Sequence, copy: Copy, size: Size, file: Path, name: str) -
 
 
 def truth_of(copy: Copy, size: Size) -> Table:
-    """The people of PETS in the copy."""
+    """The people of PETS in the copy, those of whom it shows half or more."""
     frame, identity, box = people()
     moved = np.concatenate([copy.corners(box[at : at + 1], int(frame[at]), size) for at in range(len(frame))]) * copy.scale
-    kept = frame % copy.each == 0
-    return frame[kept] // copy.each, identity[kept], moved[kept]
+    clipped = np.clip(moved, 0, np.tile(size, 2) * copy.scale)
+    inside = areas(clipped.astype(np.float32)) >= 0.5 * areas(moved.astype(np.float32))
+    kept = (frame % copy.each == 0) & inside
+    return frame[kept] // copy.each, identity[kept], clipped[kept]
 
 
 def on_pets(name: str, copy: Copy, given: Made, size: Size) -> str:
@@ -213,6 +239,8 @@ def main() -> None:
         print("\n" + HEADS[which] + "\n" + "|---" * (HEADS[which].count("|") - 1) + "|", flush=True)
         for name in given.only.split(","):
             copy = COPIES[name]
+            if copy.only not in ("", which):
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 file = copied(sequence, copy, size, Path(folder))
                 got = made(altered(sequence, copy, size, file, name), given.detector, given.hz, given.keep)
