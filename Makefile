@@ -69,7 +69,8 @@ lint: .venv/.all
 	@$(BIN)/mypy
 
 synth: .venv/.all node_modules/.package-lock.json
-	@CDK_DISABLE_CLI_TELEMETRY=true PATH="$(CURDIR)/$(BIN):$$PATH" npx --no-install cdk synth -q --all
+	@CDK_DISABLE_CLI_TELEMETRY=true PATH="$(CURDIR)/$(BIN):$$PATH" npx --no-install cdk synth -q
+	@echo "The templates are in cdk.out; deploy them with: npx cdk deploy --all"
 
 bench: .venv/.all
 	@$(BIN)/python -m benchmarks.pointcloud.speed --refit

@@ -89,7 +89,7 @@ def cdk_cli(pinned: str, execute: Execute) -> Check:
     try:
         ran = execute(["npx", "--no-install", "cdk", "--version"])
     except FileNotFoundError:
-        return Check(False, "Node is not installed", "install Node 20 or newer, then run `npm ci`")
+        return Check(False, "Node is not installed", "install Node 22 or newer, then run `npm ci`")
     found = ran.stdout.split(" ")[0].strip()
     if ran.returncode != 0 or not found:
         return Check(False, "the CDK command line is not installed here", "run `npm ci` in the repository")
