@@ -54,8 +54,13 @@ def _job(store: Store, run: Run, stage: str, key: str, show: Show) -> None:
         return  # the worker has logged and marked each
 
 
+def _part(show: Show, number: int, count: int) -> Show:
+    """Shows how far one of some jobs is as the share of all of them."""
+    return lambda stage, share: show(stage, (number + share) / count)
+
+
 def _every_stage(store: Store, run: Run, show: Show) -> None:
     while (plan := stages.plan(store, run, worker.planning_work)).stage not in ("place", "publish"):
-        for job in stages.read_lines(store, plan.jobs):
-            _job(store, run, plan.stage, job["key"], show)
+        for number, job in enumerate(stages.read_lines(store, plan.jobs)):
+            _job(store, run, plan.stage, job["key"], _part(show, number, plan.count))
         stages.check(store, run, plan.stage, plan.round, redriven=False)

@@ -155,7 +155,7 @@ def test_a_bad_picture_is_a_row_with_a_reason_and_the_others_are_done(store: Sto
     assert rows["a/text.jpg"]["features"] is None
     assert rows["round/0000.png"]["features"] is not None
     assert rows["round/0000.png"]["pca"] is not None
-    assert result.record.warnings == ["4 of 10 pictures gave no features: 1 damaged, 1 empty, 1 not_a_picture, 1 too_large"]
+    assert result.record.warnings == ["4 of 10 pictures gave no features: 1 damaged, 1 empty, 1 not a picture, 1 too large"]
 
 
 def test_a_bad_picture_fails_the_run_if_asked(store: Store) -> None:

@@ -78,6 +78,19 @@ def test_the_whole_lane_gives_the_same_product(store: Store) -> None:
     assert total(store, run_id) == TOTAL
 
 
+def test_one_worker_says_how_far_a_stage_is_and_not_how_far_each_of_its_jobs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, list[float]] = {}
+    monkeypatch.setattr(whole, "shown", lambda *_: lambda stage, share: told.setdefault(stage, []).append(share))
+    run_id = drop(store, {"lane": "lambda", "lines": 1})
+    sizing.size(store, "acme", run_id)
+    whole.whole(store, "acme", run_id)
+    assert len(told["process"]) == 60
+    assert all(shares == sorted(shares) for stage, shares in told.items() if stage in ("tile", "process"))
+    assert told["process"][-1] > 0.9
+
+
 @pytest.mark.parametrize("fits", [True, False])
 def test_the_record_says_when_one_worker_was_not_enough(store: Store, fits: bool) -> None:
     run_id = drop(store, {})

@@ -47,9 +47,8 @@ def page(
 
 def _figures(record: Mapping[str, Any], summary: Mapping[str, Any]) -> list[Figure]:
     found = summary["separation"]
-    explained = (
-        f"{100 * sum(summary['ratio']):.1f} % of the variance" if summary["components"] else "the pictures do not differ"
-    )
+    share = f"{100 * sum(summary['ratio']):.1f} % of the variance"
+    explained = share if summary["components"] else "one picture" if summary["pictures"] == 1 else "the pictures do not differ"
     shown = [
         Figure("Pictures", f"{summary['pictures']:,}", f"{summary['errors']:,} with an error" if summary["errors"] else ""),
         Figure("Labels", f"{len([name for name in summary['labels'] if name]):,}"),

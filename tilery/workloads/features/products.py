@@ -65,12 +65,13 @@ def _warnings(options: FeaturesOptions, summary: dict[str, Any], device: str) ->
     if "gpu" in device and "CPUExecutionProvider" in summary["providers"]:
         warnings.append("a GPU was there, but ONNX Runtime has no CUDA: the backbone ran on the CPU; install onnxruntime-gpu")
     if summary["errors"]:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in summary["by_error"].items())
+        kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in summary["by_error"].items())
         warnings.append(f"{summary['errors']} of {summary['errors'] + summary['pictures']} pictures gave no features: {kinds}")
     if options.components >= 1 and summary["components"] < options.components:
         warnings.append(f"{options.components} components were asked for, but these pictures have only {summary['components']}")
     elif not summary["components"]:
-        warnings.append("the pictures do not differ, so there are no principal components")
+        alike = "one picture differs from no other" if summary["pictures"] == 1 else "the pictures do not differ"
+        warnings.append(f"{alike}, so there are no principal components")
     return warnings
 
 
