@@ -44,6 +44,8 @@ VECTORS: dict[str, tuple[str, ...]] = {
 }
 """Kinds of x86 processors, the best first, and what tells them. A kernel gives the same bits on all of them: nothing is
 reordered or fused."""
+FEATURES = "-prefer-256-bit"
+"""Else LLVM leaves half of AVX-512's width unused."""
 PROCESSORS = "PROCESSORS"
 """A module whose kernels gain from wide vectors has `PROCESSORS = tuple(machine_code.VECTORS)`; else one code is made for
 every machine of an architecture."""
@@ -262,7 +264,9 @@ def _llvm() -> Any:
 def _machine(llvm: Any, cpu: str) -> Any:
     target = llvm.Target.from_default_triple()
     fixed = "static" if target.name.startswith("x86") else "default"
-    return target.create_target_machine(cpu=cpu, opt=3, reloc=fixed, codemodel="jitdefault", jit=True)
+    return target.create_target_machine(
+        cpu=cpu, features=FEATURES if cpu in VECTORS else "", opt=3, reloc=fixed, codemodel="jitdefault", jit=True
+    )
 
 
 def _kinds(module: ModuleType) -> tuple[str, ...]:
@@ -292,7 +296,11 @@ def _compiled(module: ModuleType, path: Path, cpu: str) -> bytes:
     """The machine code of a module, kept if it can be. A process of its own makes it, as numba looks once at what the processor
     is, and a worker would have all of numba in its memory. Raises `Unusable` for a kernel that cannot be compiled."""
     search = os.pathsep.join(one or os.getcwd() for one in sys.path)
-    environment = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": "", "PYTHONPATH": search}
+    environment = os.environ | {
+        "NUMBA_CPU_NAME": cpu,
+        "NUMBA_CPU_FEATURES": FEATURES if cpu in VECTORS else "",
+        "PYTHONPATH": search,
+    }
     keeps = can_keep()
     if keeps:
         path.parent.mkdir(exist_ok=True)

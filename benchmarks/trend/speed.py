@@ -31,6 +31,9 @@ from tilery.workloads.trend import grid, linear, plan, reading, sizing, window
 from tilery.workloads.trend.options import TrendOptions
 from tilery.workloads.trend.scenes import Series
 
+RUN = 64
+"""Dates of a run, where the sums that windows of very many dates keep are measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -79,11 +82,11 @@ def in_memory(values: NDArray[np.uint16], days: NDArray[np.int64]) -> NDArray[An
 
 
 def summed(values: NDArray[np.uint16], days: NDArray[np.int64]) -> NDArray[Any]:
-    """The same by the sums that a window keeps, because its dates come in runs."""
+    """The same by the sums that a window keeps where its dates come in runs: more than `reading.AT_ONCE`."""
     flat = values.reshape(len(days), -1)
     sums = linear.Sums(flat.shape[1])
-    for start in range(0, len(days), reading.AT_ONCE):
-        part = slice(start, start + reading.AT_ONCE)
+    for start in range(0, len(days), RUN):
+        part = slice(start, start + RUN)
         sums.add(days[part], flat[part], stack.NODATA)
     return sums.line(3).slope.reshape(values.shape[1:])
 

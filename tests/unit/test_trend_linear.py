@@ -22,17 +22,22 @@ FLAT = RANDOM.integers(0, 10000, (61, 40))
 RISING = (2000 + 0.4 * DAYS[:, None] + RANDOM.normal(0, 60, (61, 40))).astype(np.int64)
 COUNTS = np.concatenate([FLAT, RISING], axis=1).astype(np.uint16)
 VALID = RANDOM.random(COUNTS.shape) > 0.3
-NONE = -(1 << 31)
+NONE = -1
+"""Beside unsigned values."""
 
 
 def of_whole(days: NDArray[Any], values: NDArray[Any], valid: NDArray[Any], least: int = 3) -> Line:
     sums = Sums(values.shape[1])
-    sums.add(days, marked(values, valid), NONE)
+    sums.add(days, marked(values, valid), none_beside(values))
     return sums.line(least)
 
 
+def none_beside(values: NDArray[Any]) -> int:
+    return NONE if values.dtype.kind == "u" else 1 << 15
+
+
 def marked(values: NDArray[Any], valid: NDArray[Any]) -> NDArray[Any]:
-    return np.where(valid, values.astype(np.int32), np.int32(NONE))
+    return np.where(valid, values.astype(np.int32), np.int32(none_beside(values)))
 
 
 def bits(line: Line) -> list[bytes]:
@@ -113,7 +118,7 @@ def test_any_order_of_dates_in_any_runs_gives_the_same_bits(order: list[int], cu
     assert bits(sums.line(3)) == bits(of_whole(DAYS, COUNTS, VALID))
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
 @pytest.mark.parametrize("longest", [3, 900, 32767])
 def test_a_whole_stack_at_once_gives_the_same_bits_as_its_sums(kind: Any, longest: int) -> None:
     """However many dates the 32-bit sums can take, and in which order the days come."""
@@ -137,7 +142,9 @@ def test_the_tabulated_p_value_is_the_incomplete_beta_function(df: int) -> None:
     rest = df / (df + t * t)
     wanted = np.where(t < 1, 1 - betainc(0.5, df / 2, square), betainc(df / 2, 0.5, rest))
     p = np.empty(t.size)
-    trend_kernels.p_values(np.full(t.size, df + 2.0), np.sqrt(square), rest, *significance.table(), np.empty(t.size), p)
+    trend_kernels.p_values(
+        np.full(t.size, df + 2.0), np.sqrt(square), rest, *significance.table(), np.empty(t.size), np.empty(t.size, np.int64), p
+    )
     large = wanted > 1e-290
     assert p[large] == pytest.approx(wanted[large], rel=3e-12)
     assert (p[~large] < 1e-289).all()

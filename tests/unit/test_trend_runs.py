@@ -525,7 +525,7 @@ def test_windows_follow_the_number_of_dates_and_the_blocks_of_the_files(tmp_path
     [*headers] = [Header(0, "", few.grid, [], blocks, None, None) for blocks in ((512, 512), (128, 128))]
     robust = TrendOptions(robust=True)
     assert sizing._window(few, TrendOptions(), headers[:1]) == (1024, 1024)
-    assert sizing._window(many, TrendOptions(), headers) == (1024, 1024)
+    assert sizing._window(many, TrendOptions(), headers) == (512, 512)
     assert sizing._window(many, robust, headers[1:]) == (256, 256)
     assert sizing._window(replace(many, scenes=many.scenes[:350]), robust, headers[1:]) == (768, 768)
     assert sizing._window(replace(many, scenes=many.scenes[:350]), robust, headers[:1]) == (512, 512)

@@ -13,9 +13,9 @@ _exponent, _power_of_two, _p_values = line_kernels._exponent, line_kernels._powe
 READ, LINE = Array("float64", readonly=True), Array("float64")
 
 
-@kernel(NOTHING, READ, READ, READ, Array("float64", 3), Array("float64", 2), LINE, LINE)
-def p_values(n: Any, r: Any, unexplained: Any, rows: Any, known: Any, power: Any, p: Any) -> None:
-    _p_values(n, r, unexplained, rows, known, power, p)
+@kernel(NOTHING, READ, READ, READ, Array("float64", 2), Array("float64", 2), LINE, Array("int64"), LINE)
+def p_values(n: Any, r: Any, unexplained: Any, rows: Any, known: Any, power: Any, places: Any, p: Any) -> None:
+    _p_values(n, r, unexplained, rows, known, power, places, p)
 
 
 @kernel(NOTHING, LONG, LONG, LONG, LONG, LINE)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tilery.machine_code import built, called
+import numpy as np
+
+from tilery.machine_code import called, inlined
 
 Pair = tuple[float, float]
 _SPLIT = 134217729.0  # 2**27 + 1
+_LOWER = (1 << 32) - 1
 
 
 @called
@@ -45,21 +48,22 @@ def difference_of_products(a: Pair, b: Pair, c: Pair, d: Pair) -> Pair:
     return add(multiply(a, b), (-p[0], -p[1]))
 
 
-def _wide_difference(builder: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    from llvmlite import ir  # type: ignore[import-untyped]
-
-    wide, word, real = ir.IntType(128), ir.IntType(64), ir.DoubleType()
-    a, b, c, d = (builder.sext(argument, wide) for argument in (a, b, c, d))
-    value = builder.sub(builder.mul(a, b), builder.mul(c, d))
-    negative = builder.icmp_signed("<", value, ir.Constant(wide, 0))
-    size = builder.select(negative, builder.neg(value), value)
-    high = builder.sitofp(builder.trunc(builder.lshr(size, ir.Constant(wide, 64)), word), real)
-    low = builder.uitofp(builder.trunc(size, word), real)
-    total = builder.fadd(builder.fmul(high, ir.Constant(real, 2.0**64)), low)
-    return builder.select(negative, builder.fneg(total), total)
-
-
-@built(_wide_difference, "float64", "int64", "int64", "int64", "int64")
+@inlined
 def exact_difference(a: Any, b: Any, c: Any, d: Any) -> Any:
-    """a b - c d of 64-bit integers, by 128-bit integers: exact until it becomes a float, to 2^-52 of itself. Below 2^116."""
-    return float(int(a) * int(b) - int(c) * int(d))
+    """a b - c d of integers below 2^56: exact, as 128 bits in halves of 32, until it becomes a float, to 2^-52 of itself.
+
+    With shifts and products of 64 bits, because those become vector instructions.
+    """
+    a1, b1, c1, d1 = a >> 32, b >> 32, c >> 32, d >> 32
+    a0, b0, c0, d0 = a & _LOWER, b & _LOWER, c & _LOWER, d & _LOWER
+    one, other = np.uint64(a0 * b0), np.uint64(c0 * d0)
+    low = np.int64(one & np.uint64(_LOWER)) - np.int64(other & np.uint64(_LOWER))
+    middle = a1 * b0 + a0 * b1 - c1 * d0 - c0 * d1 + np.int64(one >> np.uint64(32)) - np.int64(other >> np.uint64(32))
+    middle += low >> 32
+    high = a1 * b1 - c1 * d1 + (middle >> 32)
+    tail = (middle << 32) | (low & _LOWER)
+    negative = high < 0
+    tail = -tail if negative else tail
+    high = (~high + (1 if tail == 0 else 0)) if negative else high
+    total = np.float64(high) * 2.0**64 + np.float64(np.uint64(tail))
+    return -total if negative else total

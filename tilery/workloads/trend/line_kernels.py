@@ -16,36 +16,43 @@ from tilery.workloads.trend.significance import p_values
 PROCESSORS = tuple(machine_code.VECTORS)
 _BITS = 47
 _HALF = 24
-STREAM = 1024
+STREAM = 880
 """Pixels whose sums stay in the processor's cache while the dates go by."""
-AT_ONCE = 512
+AT_ONCE = 440
 """The same where lines are made of sums."""
-_LARGEST = 65535
+_LARGEST = 1 << 15
+"""Of a value that is summed, which counts from a centre."""
 _FITS = (1 << 31) - 1
-SMALL = ("uint8", "int8", "uint16", "int16", "int32")
+_COUNT_BITS = 13
+_COUNT = 1 << _COUNT_BITS
+"""n is below this, and Sd takes the bits above."""
+SMALL = ("uint16", "int16", "int32")
 """The types of stacks of stored values."""
 
 DAYS, SUMS, LINES = Array("int64", readonly=True), Array("int64", 2), Array("float64", 2)
-PARTS, MADE = Array("int32"), Array("float64")
-TABLES = Array("float64", 3), Array("float64", 2)
+PARTS, MADE, PLACES = Array("int32"), Array("float64"), Array("int64")
+TABLES = Array("float64", 2), Array("float64", 2)
 
 
-def _add(days: Any, values: Any, nodata: Any, blank: Any, parts: Any, sums: Any) -> None:
-    """Add dates (days; values, dates x pixels) to sums (6 x pixels). `blank` is a row of `nodata`, `parts` working memory."""
+def _add(days: Any, values: Any, nodata: Any, centre: Any, blank: Any, parts: Any, sums: Any) -> None:
+    """Add dates (days; values, dates x pixels) to sums (6 x pixels). Values lie within 2^15 of `centre`; `blank` is a row of
+    `nodata`, `parts` (6 x STREAM) working memory."""
     for start in range(0, values.shape[1], STREAM):
         stop = min(values.shape[1], start + STREAM)
-        _add_block(days, values, nodata, start, stop, parts, blank, sums, start)
+        _add_block(days, values, nodata, centre, start, stop, parts, blank, sums, start)
 
 
 def _small(
     days: Any,
     values: Any,
     nodata: Any,
+    centre: Any,
     least: Any,
     blank: Any,
     parts: Any,
     sums: Any,
     made: Any,
+    places: Any,
     rows: Any,
     known: Any,
     out: Any,
@@ -56,11 +63,11 @@ def _small(
         for row in range(6):
             for at in range(STREAM):
                 sums[row, at] = 0
-        _add_block(days, values, nodata, start, stop, parts, blank, sums, 0)
+        _add_block(days, values, nodata, centre, start, stop, parts, blank, sums, 0)
         for at in range(start, stop, AT_ONCE):
             end = min(stop, at + AT_ONCE)
             _compare(sums, at - start, end - start, made)
-            _finish(made, least, rows, known, out, at, end)
+            _finish(made, places, least, rows, known, out, at, end)
 
 
 @called
@@ -68,6 +75,7 @@ def _add_block(
     days: Any,
     values: Any,
     nodata: Any,
+    centre: Any,
     start: Any,
     stop: Any,
     parts: Any,
@@ -79,48 +87,58 @@ def _add_block(
     first = 0
     while first < days.size:
         last = _fitting(days, first)
-        for at in range(7 * STREAM):
+        all_n, all_d, all_dd = 0, 0, 0
+        for at in range(6 * STREAM):
             parts[at] = 0
         for date in range(first, last, 4):
             a = values[date, start:stop]
             b = values[date + 1, start:stop] if date + 1 < last else blank[: stop - start]
             c = values[date + 2, start:stop] if date + 2 < last else blank[: stop - start]
             d = values[date + 3, start:stop] if date + 3 < last else blank[: stop - start]
-            _add_four(days, date, first, last, a, b, c, d, np.int32(nodata), parts)
-        _add_parts(parts, days[first], sums, into, into + stop - start)
+            p, q = days[date] - days[first], days[date + 1] - days[first] if date + 1 < last else 0
+            r = days[date + 2] - days[first] if date + 2 < last else 0
+            s = days[date + 3] - days[first] if date + 3 < last else 0
+            _add_four(p, q, r, s, a, b, c, d, np.int32(nodata), np.int32(centre), parts)
+            all_n, all_d, all_dd = all_n + 4, all_d + p + q + r + s, all_dd + p * p + q * q + r * r + s * s
+        _add_parts(parts, all_n, all_d, all_dd, days[first], centre, nodata - centre, sums, into, into + stop - start)
         first = last
 
 
 @called
-def _add_four(days: Any, date: Any, first: Any, last: Any, a: Any, b: Any, c: Any, d: Any, nodata: Any, sums: Any) -> None:
-    """Add four dates to n, Sd, Sdd, Sy, Sdy and the two halves of Syy, which lie one after another in `sums`.
+def _add_four(p: Any, q: Any, r: Any, s: Any, a: Any, b: Any, c: Any, d: Any, nodata: Any, centre: Any, sums: Any) -> None:
+    """Add four dates, `p` to `s` days after the first, to sums that lie one after another: n and Sd (in one number) and Sdd
+    of dates without a value; Sy, Sdy and the two halves of Syy of all dates, y counting from `centre`.
 
-    One array at fixed distances, because the compiler then knows that no sum overlaps another: all become one vector loop.
+    What `nodata` adds to the latter is known and taken away at the end: nothing has to be masked but what is lost, which takes
+    one instruction each. One array at fixed distances, because the compiler then knows that no sum overlaps another: all become
+    one vector loop.
     """
-    p = np.int32(days[date] - days[first])
-    q = np.int32(days[min(date + 1, last - 1)] - days[first])
-    r = np.int32(days[min(date + 2, last - 1)] - days[first])
-    s = np.int32(days[min(date + 3, last - 1)] - days[first])
+    p, q, r, s = np.int32(p), np.int32(q), np.int32(r), np.int32(s)
     pp, qq, rr, ss = np.int32(p * p), np.int32(q * q), np.int32(r * r), np.int32(s * s)
-    none, one, half = np.int32(0), np.int32(1), np.uint32(16)
+    p1, q1 = np.int32(p * _COUNT + 1), np.int32(q * _COUNT + 1)
+    r1, s1 = np.int32(r * _COUNT + 1), np.int32(s * _COUNT + 1)
+    half = np.uint32(16)
     for at in range(a.size):
         i, j, k, m = np.int32(a[at]), np.int32(b[at]), np.int32(c[at]), np.int32(d[at])
-        has_i, has_j, has_k, has_m = i != nodata, j != nodata, k != nodata, m != nodata
-        i, j, k, m = i if has_i else none, j if has_j else none, k if has_k else none, m if has_m else none
-        two, other = (one if has_i else none) + (one if has_j else none), (one if has_k else none) + (one if has_m else none)
-        sums[at] = np.int32(sums[at] + np.int32(two + other))
-        two, other = (p if has_i else none) + (q if has_j else none), (r if has_k else none) + (s if has_m else none)
-        sums[at + STREAM] = np.int32(sums[at + STREAM] + np.int32(two + other))
-        two, other = (pp if has_i else none) + (qq if has_j else none), (rr if has_k else none) + (ss if has_m else none)
-        sums[at + 2 * STREAM] = np.int32(sums[at + 2 * STREAM] + np.int32(two + other))
-        sums[at + 3 * STREAM] = np.int32(sums[at + 3 * STREAM] + np.int32(np.int32(i + j) + np.int32(k + m)))
+        lost_i, lost_j, lost_k, lost_m = i == nodata, j == nodata, k == nodata, m == nodata
+        count, square = sums[at], sums[at + STREAM]
+        count = np.int32(count + p1) if lost_i else count
+        count = np.int32(count + q1) if lost_j else count
+        count = np.int32(count + r1) if lost_k else count
+        count = np.int32(count + s1) if lost_m else count
+        sums[at] = count
+        square = np.int32(square + pp) if lost_i else square
+        square = np.int32(square + qq) if lost_j else square
+        square = np.int32(square + rr) if lost_k else square
+        square = np.int32(square + ss) if lost_m else square
+        sums[at + STREAM] = square
+        i, j, k, m = np.int32(i - centre), np.int32(j - centre), np.int32(k - centre), np.int32(m - centre)
+        sums[at + 2 * STREAM] = np.int32(sums[at + 2 * STREAM] + np.int32(np.int32(i + j) + np.int32(k + m)))
         two, other = np.int32(i * p) + np.int32(j * q), np.int32(k * r) + np.int32(m * s)
-        sums[at + 4 * STREAM] = np.int32(sums[at + 4 * STREAM] + np.int32(two + other))
-        ii, jj, kk, mm = np.uint32(i * i), np.uint32(j * j), np.uint32(k * k), np.uint32(m * m)
-        lower = np.uint32(np.uint32(ii + jj) + np.uint32(kk + mm))
-        sums[at + 5 * STREAM] = np.int32(sums[at + 5 * STREAM] + np.int32(lower))
-        upper = np.uint32(np.uint32((ii >> half) + (jj >> half)) + np.uint32((kk >> half) + (mm >> half)))
-        sums[at + 6 * STREAM] = np.int32(sums[at + 6 * STREAM] + np.int32(upper))
+        sums[at + 3 * STREAM] = np.int32(sums[at + 3 * STREAM] + np.int32(two + other))
+        one, more = np.uint32(np.int32(i * i) + np.int32(j * j)), np.uint32(np.int32(k * k) + np.int32(m * m))
+        sums[at + 4 * STREAM] = np.int32(sums[at + 4 * STREAM] + np.int32(one + more))
+        sums[at + 5 * STREAM] = np.int32(sums[at + 5 * STREAM] + np.int32((one >> half) + (more >> half)))
 
 
 @called
@@ -137,45 +155,62 @@ def _fitting(days: Any, first: Any) -> Any:
 
 
 @called
-def _add_parts(parts: Any, first: Any, sums: Any, start: Any, stop: Any) -> None:
-    """Add 32-bit sums, with days counted from `first`, to the whole ones."""
-    n, st, stt = sums[0][start:stop], sums[1][start:stop], sums[2][start:stop]
-    sy, sty, syy = sums[3][start:stop], sums[4][start:stop], sums[5][start:stop]
+def _add_parts(
+    parts: Any,
+    all_n: Any,
+    all_d: Any,
+    all_dd: Any,
+    first: Any,
+    centre: Any,
+    nothing: Any,
+    sums: Any,
+    start: Any,
+    stop: Any,
+) -> None:
+    """Add 32-bit sums, with days counted from `first` and values from `centre`, to the whole ones: n, Sd and Sdd are those of
+    all dates less what was lost, which counted as `nothing`."""
+    n, st, stt = sums[0, start:stop], sums[1, start:stop], sums[2, start:stop]
+    sy, sty, syy = sums[3, start:stop], sums[4, start:stop], sums[5, start:stop]
     for at in range(n.size):
-        count, day = np.int64(parts[at]), np.int64(parts[at + STREAM])
+        count, day = all_n - np.int64(parts[at] & (_COUNT - 1)), all_d - np.int64(parts[at] >> _COUNT_BITS)
         n[at] += count
         st[at] += first * count + day
-        stt[at] += first * (first * count + 2 * day) + parts[at + 2 * STREAM]
+        stt[at] += first * (first * count + 2 * day) + (all_dd - parts[at + STREAM])
     for at in range(n.size):
-        sy[at] += parts[at + 3 * STREAM]
-        sty[at] += first * np.int64(parts[at + 3 * STREAM]) + parts[at + 4 * STREAM]
+        lost, lost_day = np.int64(parts[at] & (_COUNT - 1)), np.int64(parts[at] >> _COUNT_BITS)
+        count, day = all_n - lost, all_d - lost_day
+        value = np.int64(parts[at + 2 * STREAM]) - nothing * lost
+        sy[at] += value + centre * count
+        sty[at] += first * value + (parts[at + 3 * STREAM] - nothing * lost_day) + centre * (first * count + day)
     for at in range(n.size):
-        upper = np.int64(np.uint32(parts[at + 6 * STREAM])) << 16
-        lower = (np.int64(np.uint32(parts[at + 5 * STREAM])) - upper) & 0xFFFFFFFF  # their sum is below 2^16 times 4,096
-        syy[at] += upper + lower
+        lost = np.int64(parts[at] & (_COUNT - 1))
+        value = np.int64(parts[at + 2 * STREAM]) - nothing * lost
+        upper = np.int64(np.uint32(parts[at + 5 * STREAM])) << 16
+        lower = (np.int64(np.uint32(parts[at + 4 * STREAM])) - upper) & 0xFFFFFFFF  # their sum is below 2^16 times 4,096
+        syy[at] += upper + lower - nothing * nothing * lost + centre * (2 * value + centre * (all_n - lost))
 
 
-@kernel(NOTHING, SUMS, LONG, MADE, *TABLES, LINES)
-def lines(sums: Any, least: Any, made: Any, rows: Any, known: Any, out: Any) -> None:
+@kernel(NOTHING, SUMS, LONG, MADE, PLACES, *TABLES, LINES)
+def lines(sums: Any, least: Any, made: Any, places: Any, rows: Any, known: Any, out: Any) -> None:
     """The lines that sums (6 x pixels) say, into `out` (6 x pixels)."""
     for start in range(0, sums.shape[1], AT_ONCE):
         stop = min(sums.shape[1], start + AT_ONCE)
         _compare(sums, start, stop, made)
-        _finish(made, least, rows, known, out, start, stop)
+        _finish(made, places, least, rows, known, out, start, stop)
 
 
 @called
 def _compare(sums: Any, start: Any, stop: Any, made: Any) -> None:
     """What `_finish` wants, from exact sums; the products of two sums are below 2^56 but for the intercept's."""
+    n, t, tt = sums[0, start:stop], sums[1, start:stop], sums[2, start:stop]
+    y, ty, yy = sums[3, start:stop], sums[4, start:stop], sums[5, start:stop]
     for at in range(stop - start):
-        n, t, tt = sums[0, start + at], sums[1, start + at], sums[2, start + at]
-        y, ty, yy = sums[3, start + at], sums[4, start + at], sums[5, start + at]
-        days, both, values = n * tt - t * t, n * ty - t * y, n * yy - y * y
-        made[at] = n
+        days, both, values = n[at] * tt[at] - t[at] * t[at], n[at] * ty[at] - t[at] * y[at], n[at] * yy[at] - y[at] * y[at]
+        made[at] = n[at]
         made[at + AT_ONCE] = days
         made[at + 2 * AT_ONCE] = both
         made[at + 3 * AT_ONCE] = values
-        made[at + 4 * AT_ONCE] = exact_difference(tt, y, t, ty)
+        made[at + 4 * AT_ONCE] = exact_difference(tt[at], y[at], t[at], ty[at])
         made[at + 5 * AT_ONCE] = exact_difference(days, values, both, both)
         made[at + 6 * AT_ONCE] = 1.0
 
@@ -198,8 +233,10 @@ def _pair(whole: Any) -> Any:
     return high, np.float64(whole - np.int64(high))
 
 
-@kernel(NOTHING, DAYS, Array("float64", 2, readonly=True), LONG, LINES, SUMS, MADE, *TABLES, LINES)
-def floats(days: Any, values: Any, least: Any, scales: Any, sums: Any, made: Any, rows: Any, known: Any, out: Any) -> None:
+@kernel(NOTHING, DAYS, Array("float64", 2, readonly=True), LONG, LINES, SUMS, MADE, PLACES, *TABLES, LINES)
+def floats(
+    days: Any, values: Any, least: Any, scales: Any, sums: Any, made: Any, places: Any, rows: Any, known: Any, out: Any
+) -> None:
     """The lines of (dates, pixels) values, into `out` (6 x pixels). `scales` (2 x AT_ONCE) and `sums` (10 x AT_ONCE) are
     working memory."""
     dates, pixels = values.shape
@@ -253,7 +290,7 @@ def floats(days: Any, values: Any, least: Any, scales: Any, sums: Any, made: Any
             made[at + 4 * AT_ONCE] = at_zero[0]
             made[at + 5 * AT_ONCE] = difference_of_products(spread, varied, both, both)[0]
             made[at + 6 * AT_ONCE] = 1.0 / step[at]
-        _finish(made, least, rows, known, out, start, start + count)
+        _finish(made, places, least, rows, known, out, start, start + count)
 
 
 @called
@@ -274,7 +311,7 @@ def _joined(top: Any, high: Any, low: Any) -> Any:
 
 
 @called
-def _finish(made: Any, least: Any, rows: Any, known: Any, out: Any, start: Any, stop: Any) -> None:
+def _finish(made: Any, places: Any, least: Any, rows: Any, known: Any, out: Any, start: Any, stop: Any) -> None:
     """slope, intercept, n, R^2, p, RMSE of a block of pixels; values are whole numbers of a unit.
 
     `made` holds, one after another: n; n Stt - St^2; n Sty - St Sy; n Syy - Sy^2; Stt Sy - St Sty; the second times the fourth
@@ -298,20 +335,30 @@ def _finish(made: Any, least: Any, rows: Any, known: Any, out: Any, start: Any, 
         made[at + 4 * AT_ONCE] = root(left / days) / n * unit
         made[at + 5 * AT_ONCE] = unexplained
         made[at + 6 * AT_ONCE] = root(explained)
-    for at in range(count):
-        out[0, start + at], out[1, start + at] = made[at + AT_ONCE], made[at + 2 * AT_ONCE]
-        out[2, start + at], out[3, start + at] = made[at], made[at + 3 * AT_ONCE]
-        out[5, start + at] = made[at + 4 * AT_ONCE]
+    _copy(made[AT_ONCE : AT_ONCE + count], out[0, start:stop])
+    _copy(made[2 * AT_ONCE : 2 * AT_ONCE + count], out[1, start:stop])
+    _copy(made[:count], out[2, start:stop])
+    _copy(made[3 * AT_ONCE : 3 * AT_ONCE + count], out[3, start:stop])
+    _copy(made[4 * AT_ONCE : 4 * AT_ONCE + count], out[5, start:stop])
     unexplained_of, r = made[5 * AT_ONCE : 5 * AT_ONCE + count], made[6 * AT_ONCE : 6 * AT_ONCE + count]
-    p_values(made[:count], r, unexplained_of, rows, known, made[7 * AT_ONCE : 7 * AT_ONCE + count], out[4][start:stop])
+    power, places = made[7 * AT_ONCE : 7 * AT_ONCE + count], places[:count]
+    p_values(made[:count], r, unexplained_of, rows, known, power, places, out[4, start:stop])
+
+
+@called
+def _copy(one: Any, other: Any) -> None:
+    for at in range(other.size):
+        other[at] = one[at]
 
 
 def _stack(kind: str) -> Array:
     return Array(kind, 2, readonly=True)
 
 
-add = {kind: kernel(NOTHING, DAYS, _stack(kind), LONG, Array(kind, readonly=True), PARTS, SUMS)(_add) for kind in SMALL}
+add = {kind: kernel(NOTHING, DAYS, _stack(kind), LONG, LONG, Array(kind, readonly=True), PARTS, SUMS)(_add) for kind in SMALL}
 small = {
-    kind: kernel(NOTHING, DAYS, _stack(kind), LONG, LONG, Array(kind, readonly=True), PARTS, SUMS, MADE, *TABLES, LINES)(_small)
+    kind: kernel(
+        NOTHING, DAYS, _stack(kind), LONG, LONG, LONG, Array(kind, readonly=True), PARTS, SUMS, MADE, PLACES, *TABLES, LINES
+    )(_small)
     for kind in SMALL
 }

@@ -60,7 +60,7 @@ class Line:
 
 
 class Sums:
-    """Sums of small integers (8 and 16 bit), some dates at a time in any order.
+    """Sums of small integers (16 bit at most), some dates at a time in any order.
 
     >>> sums = Sums(1)
     >>> sums.add(np.array([0, 1, 2, 3]), np.array([[5], [7], [-1], [11]], np.int16), -1)
@@ -72,9 +72,17 @@ class Sums:
         self._sums = np.zeros((6, pixels), np.int64)
 
     def add(self, days: NDArray[Any], values: NDArray[Any], nodata: int) -> None:
-        """Add dates: `values` are (dates, pixels), `days` (dates); `nodata`, of the values' type, means that there is none."""
+        """Add dates: `values` (16 or 32 bit) are (dates, pixels), `days` (dates); `nodata`, of the values' type, means that
+        there is none: of int32, -1 beside unsigned and 32,768 beside signed 16-bit values."""
         kind = values.dtype.name
-        line_kernels.add[kind](days.astype(np.int64), np.ascontiguousarray(values), nodata, *_room(kind, nodata), self._sums)
+        line_kernels.add[kind](
+            days.astype(np.int64),
+            np.ascontiguousarray(values),
+            nodata,
+            _centre(values, nodata),
+            *_room(kind, nodata),
+            self._sums,
+        )
 
     def merge(self, other: Sums) -> None:
         """Add what another worker summed over other dates."""
@@ -83,20 +91,29 @@ class Sums:
     def line(self, least: int) -> Line:
         """The line of each pixel with at least `least` dates."""
         out = np.empty((6, self._sums.shape[1]))
-        line_kernels.lines(self._sums, least, _made(), *table(), out)
+        line_kernels.lines(self._sums, least, *_made(), *table(), out)
         return Line(out)
 
 
 def of_small(days: NDArray[Any], values: NDArray[Any], nodata: int, least: int) -> Line:
-    """The line of each pixel of a whole stack of small integers, (dates, pixels), where `nodata`, of their type, means that
-    there is no value.
+    """The line of each pixel of a whole stack of small integers, (dates, pixels), where `nodata` means that there is no
+    value, as in `Sums.add`.
 
     As `Sums` gives it, but the stack is passed over once and nothing is kept between.
     """
     out = np.empty((6, values.shape[1]))
     kind, sums = values.dtype.name, np.empty((6, STREAM), np.int64)
     line_kernels.small[kind](
-        days.astype(np.int64), np.ascontiguousarray(values), nodata, least, *_room(kind, nodata), sums, _made(), *table(), out
+        days.astype(np.int64),
+        np.ascontiguousarray(values),
+        nodata,
+        _centre(values, nodata),
+        least,
+        *_room(kind, nodata),
+        sums,
+        *_made(),
+        *table(),
+        out,
     )
     return Line(out)
 
@@ -106,15 +123,20 @@ def of_floats(days: NDArray[Any], values: Floats, least: int) -> Line:
     out = np.empty((6, values.shape[1]))
     scales, sums = np.empty((2, AT_ONCE)), np.empty((10, AT_ONCE), np.int64)
     line_kernels.floats(
-        days.astype(np.int64), np.ascontiguousarray(values, np.float64), least, scales, sums, _made(), *table(), out
+        days.astype(np.int64), np.ascontiguousarray(values, np.float64), least, scales, sums, *_made(), *table(), out
     )
     return Line(out)
 
 
 def _room(kind: str, nodata: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """A row without values, and working memory."""
-    return np.full(STREAM, nodata, kind), np.empty(7 * STREAM, np.int32)
+    return np.full(STREAM, nodata, kind), np.empty(6 * STREAM, np.int32)
 
 
-def _made() -> Floats:
-    return np.empty(8 * AT_ONCE)
+def _centre(values: NDArray[Any], nodata: int) -> int:
+    """What values and `nodata` are counted from: all then lie within 2^15 of it, so that two squares fit into 32 bits."""
+    return 1 << 15 if values.dtype == np.uint16 else (1 << 15) - 1 if nodata == -1 and values.dtype == np.int32 else 0
+
+
+def _made() -> tuple[Floats, NDArray[np.int64]]:
+    return np.empty(8 * AT_ONCE), np.empty(AT_ONCE, np.int64)

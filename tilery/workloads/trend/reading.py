@@ -24,8 +24,9 @@ Band = tuple[NDArray[Any], Flags | None]
 """Values, and which of them count; None: all."""
 READERS = 4
 """Dates read at once: decompression releases the interpreter, and requests to S3 wait in parallel."""
-AT_ONCE = 64
-"""Dates that are held together where a line alone is wanted: more of them are summed run by run."""
+AT_ONCE = 768
+"""Dates that are held together where a line alone is wanted, in windows of 512 pixels a side at least: one pass makes lines of
+them. More are summed run by run, which is the same to the bit."""
 _MASK = ""
 
 

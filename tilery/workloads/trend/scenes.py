@@ -75,7 +75,7 @@ class Series:
         """The type of a window's stack, and what means there that there is no value.
 
         That is the files' own nodata where it is one value of their type for all, because then nothing needs to be marked;
-        else the least value of the next larger type. Computed values are floats and NaN.
+        else a value of the next larger type that theirs does not have. Computed values are floats and NaN.
         """
         if not self.whole:
             return "float64", nan
@@ -83,8 +83,8 @@ class Series:
         least, most = _RANGES[self.whole]
         nodata = stated.pop()
         if not stated and nodata is not None and least <= nodata <= most and nodata == int(nodata):
-            return self.whole, int(nodata)
-        return ("int16", -(1 << 15)) if most < 256 else ("int32", -(1 << 31))
+            return self.whole if most > 255 else "int16", int(nodata)
+        return ("int16", -(1 << 15)) if most < 256 else ("int32", -1 if least == 0 else 1 << 15)
 
     @property
     def dates(self) -> list[date]:

@@ -9,7 +9,7 @@ comes exactly (not as a difference from 1) and its power is a product, p keeps i
 from __future__ import annotations
 
 import threading
-from math import pi
+from math import nan, pi
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,14 @@ _own = threading.local()
 
 
 def table() -> tuple[Floats, Floats]:
-    """This thread's table: (df, pieces, degree + 1) coefficients, rows filled when first needed, and (df, 2): the scale of
-    the pieces (0 while the row is empty) and 1 / B(df / 2, 1 / 2)."""
+    """This thread's table: (df x pieces, degree + 1) coefficients, those of a df filled when first needed, and (df, 2): the
+    scale of the pieces (0 while they are empty) and 1 / B(df / 2, 1 / 2)."""
     if not hasattr(_own, "table"):
         known = np.zeros((MOST_DF + 1, 2))
         known[1:3, 1] = 1 / pi, 0.5
         for df in range(3, MOST_DF + 1):
             known[df, 1] = known[df - 2, 1] * (df - 1) / (df - 2)
-        _own.table = np.zeros((MOST_DF + 1, _PIECES, _DEGREE + 1)), known
+        _own.table = np.zeros(((MOST_DF + 1) * _PIECES, _DEGREE + 1)), known
     found: tuple[Floats, Floats] = _own.table
     return found
 
@@ -48,12 +48,14 @@ def fill(df: int, rows: Floats, known: Floats) -> None:
     """Compute the row of `df`. Pieces are equal in u = k R / (1 + (k - 1) R): they are shorter where M bends, near R = 0."""
     scale = max(1.0, root(df) / 2)
     for piece in range(_PIECES):
-        rows[df, piece, :] = 0.0
+        row = rows[df * _PIECES + piece]
+        for power in range(_DEGREE + 1):
+            row[power] = 0.0
         for node in range(_DEGREE + 1):
             u = (piece + (_NODES[node] + 1) / 2) / _PIECES
             value = _scaled(df, u / (scale - u * (scale - 1)), known[df, 1])
             for power in range(_DEGREE + 1):
-                rows[df, piece, power] += _FROM_NODES[power, node] * value
+                row[power] += _FROM_NODES[power, node] * value
     known[df, 0] = scale
 
 
@@ -92,41 +94,51 @@ def _fraction(a: float, x: float) -> float:
 
 
 @called
-def p_values(n: Floats, r: Floats, unexplained: Floats, rows: Floats, known: Floats, power: Floats, p: Floats) -> None:
+def p_values(n: Any, r: Any, unexplained: Any, rows: Any, known: Any, power: Any, places: Any, p: Any) -> None:
     """p of blocks of pixels: `n` dates, correlation `r` (its size) and `unexplained` = 1 - r^2, exact on its own.
 
-    NaN where r is NaN or n < 3. `power` is working memory. Loops of one step each, because those become vector instructions.
+    NaN where r is NaN or n < 3. `power` and `places` are working memory. Loops of few steps each, because those become vector
+    instructions; what is looked up in the table goes pixel by pixel at the end.
     """
     most = 0.0
     for at in range(p.size):
         most = max(most, n[at])
     for at in range(p.size):
+        df = np.int64(n[at]) - 2
+        places[at] = df
         p[at] = unexplained[at]
-        power[at] = root(unexplained[at]) if np.int64(n[at]) & 1 else 1.0  # n - 2 is odd: half a power more
-    bit = 1
-    while np.int64(most) >> bit:
+        power[at] = root(unexplained[at]) if df & 1 else 1.0  # half a power more
+    for bit in range(1, 12, 2):
+        if np.int64(most) >> bit == 0:
+            break
         for at in range(p.size):
-            power[at] *= p[at] if ((np.int64(n[at]) - 2) >> bit) & 1 else 1.0
-        for at in range(p.size):
-            p[at] *= p[at]
-        bit += 1
+            once = p[at]
+            twice = once * once
+            first = once if (places[at] >> bit) & 1 else 1.0
+            second = twice if (places[at] >> (bit + 1)) & 1 else 1.0
+            power[at] = (power[at] * first) * second
+            p[at] = twice * twice
     for at in range(p.size):
-        df: Any = np.int64(n[at]) - 2
-        size = r[at]
-        if df < 1 or not size >= 0:
-            p[at] = np.nan
-            continue
-        if known[df, 0] == 0:
+        df = places[at]
+        if df >= 1 and known[df, 0] == 0:
             fill(df, rows, known)
-        scale = known[df, 0]
+    for at in range(p.size):
+        size, degrees = r[at], np.float64(places[at])
+        there = degrees >= 1 and size >= 0
+        scale = max(1.0, root(degrees if there else 1.0) / 2)
         u = scale * size / (1 + (scale - 1) * size) * _PIECES
+        u = u if there else 0.0
         piece: Any = min(np.int64(u), _PIECES - 1)
-        v = 2 * (u - piece) - 1
-        c = rows[df, piece]
+        places[at] = places[at] * _PIECES + piece if there else 0
+        p[at] = 2 * (u - piece) - 1
+        power[at] = power[at] if there else nan
+    for at in range(p.size):
+        c, v = rows[places[at]], p[at]
         second = v * v
         low = (c[0] + c[1] * v) + second * (c[2] + c[3] * v)
         high = (c[4] + c[5] * v) + second * (c[6] + c[7] * v)
-        p[at] = min(power[at] * (low + second * second * high), 1.0)
+        value = power[at] * (low + second * second * high)
+        p[at] = 1.0 if value > 1.0 else value
 
 
 def normal_two_sided(z: Any) -> Any:
