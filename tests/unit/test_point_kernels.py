@@ -178,3 +178,56 @@ def test_points_are_taken(seed: int, points: int, grey: bool) -> None:
         assert getattr(mine, "dtype", None) == getattr(plain, "dtype", None)
         assert np.array_equal(mine, plain)
     assert one.x.tolist() == (x[members].astype(np.int64) + 700 * 704_000).tolist()
+
+
+def cells_of(random: np.random.Generator, points: int, window: Window) -> tuple[Any, Any, Any]:
+    """x and y (mm) of points in a window but for its outermost cells, and their cells."""
+    west, south, east, north = window.grow(-1).edges(1000)
+    x, y = random.integers(west, east, points), random.integers(south, north, points)
+    return x, y, window.cell_of(x, y, 1000)
+
+
+@settings(deadline=None, max_examples=30)
+@given(Seed, st.integers(0, 300))
+def test_grass_stands_out(seed: int, points: int) -> None:
+    random, window = np.random.default_rng(seed), Window(-3, 8, 12, 9)
+    _, _, cell = cells_of(random, points, window)
+    height, z = random.integers(-50, 400, (2, points)).astype(np.int32)
+    height[random.random(points) < 0.05] = VOID
+    ground = SimpleNamespace(height=height, slope=random.integers(0, 900, window.shape).astype(np.int32), window=window)
+    which = np.flatnonzero(random.random(points) < 0.7)
+    low = objects.Some(which, cell[which])
+    count = np.bincount(low.cell, minlength=window.width * window.height).reshape(window.shape)
+    given_ = z, cast(Any, ground), low, count, window, 1000, ObjectOptions()
+    one, other = both(lambda: objects._low_plants(*given_))
+    assert np.array_equal(one, other)
+
+
+@settings(deadline=None, max_examples=30)
+@given(Seed, st.integers(0, 300), st.booleans())
+def test_points_at_the_level_of_water(seed: int, points: int, hopeless: bool) -> None:
+    random, window = np.random.default_rng(seed), Window(-3, 8, 12, 9)
+    ring = window.grow(-2)
+    _, _, cell = cells_of(random, points, window)
+    z = random.integers(-400, 400, points).astype(np.int32)
+    labels = random.choice(np.array([0, 1, 2, 3], np.uint8), points)
+    numbers = random.integers(0, 3, ring.shape).astype(np.int32)
+    water = SimpleNamespace(
+        value=random.integers(-100, 100, ring.shape), refused=np.array([True, hopeless, True]), numbers=numbers
+    )
+    which = np.flatnonzero(random.random(points) < 0.8)
+    low = objects.Some(which, cell[which])
+    one, other = both(lambda: objects._onto_water(cast(Any, water), low, z, labels, window, ring))
+    assert all(mine.dtype == plain.dtype and np.array_equal(mine, plain) for mine, plain in zip(one, other, strict=True))
+
+
+@settings(deadline=None, max_examples=40)
+@given(Seed, st.integers(0, 300), st.sampled_from([0.1, 0.6]))
+def test_points_of_roofs(seed: int, points: int, share: float) -> None:
+    random, window = np.random.default_rng(seed), Window(-3, 8, 12, 9)
+    x, y, cell = cells_of(random, points, window)
+    z, (high, single) = random.integers(3_000, 6_000, points), random.random((2, points)) < 0.6
+    slopes = random.integers(-900, 900, (2, *window.shape))
+    roofs = objects.Roofs(random.random(window.shape) < share, *slopes, random.integers(3_000, 6_000, window.shape))
+    one, other = both(lambda: objects.roof_of(x, y, z, cell, high, single, roofs, window, 1000, ObjectOptions()))
+    assert all(mine.dtype == plain.dtype and np.array_equal(mine, plain) for mine, plain in zip(one, other, strict=True))

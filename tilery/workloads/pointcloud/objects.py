@@ -301,10 +301,17 @@ def _onto_water(water: Candidates, low: Some, z: Any, labels: Any, window: Windo
     level = xp.full(window.shape, -(1 << 40), dtype=xp.int64)
     level[ring.inside(window)] = xp.asarray(np.where(hope, water.value, -(1 << 40)))
     level = level.ravel()
-    near = xp.flatnonzero(level[low.cell] > -(1 << 40)) if hope.any() else xp.zeros(0, dtype=xp.int64)
-    which, cell = low.which[near], low.cell[near]
-    wet = (abs(z[which] - level[cell]) <= NEAR_MM) & (labels[which] == GROUND)
-    which, cell = which[wet], cell[wet]
+    kernels = kernels_for(low.which, low.cell, z, labels, level, module=point_kernels)
+    if kernels is not None:
+        which, cell = (np.empty(len(low.which) if hope.any() else 0, np.int64) for _ in range(2))
+        limits = np.array([-(1 << 40), NEAR_MM], np.int64)
+        count = kernels.at_level(low.which, low.cell, z, labels, level, limits, which, cell) if len(which) else 0
+        which, cell = which[:count], cell[:count]
+    else:
+        near = xp.flatnonzero(level[low.cell] > -(1 << 40)) if hope.any() else xp.zeros(0, dtype=xp.int64)
+        which, cell = low.which[near], low.cell[near]
+        wet = (abs(z[which] - level[cell]) <= NEAR_MM) & (labels[which] == GROUND)
+        which, cell = which[wet], cell[wet]
     row, column = cell // window.width + (window.y0 - ring.y0), cell % window.width + (window.x0 - ring.x0)
     return which, row * ring.width + column
 
@@ -314,12 +321,18 @@ def _low_plants(
 ) -> Any:
     """Which points (indices) that passed for ground stand too high for it, where points are dense enough to tell: grass."""
     xp = module_of(z)
-    least, height = round(options.grass_m * MM_PER_M), ground.height[low.which]
+    least, slope = round(options.grass_m * MM_PER_M), ground.slope[window.inside(ground.window)].ravel()
+    dense = (around(ground_count, 1) * MM_PER_M**2 >= 9 * GRASS_DENSITY * cell_mm**2).ravel()
+    kernels = kernels_for(low.which, low.cell, ground.height, slope, dense, module=point_kernels)
+    if kernels is not None:
+        limits, picked = np.array([least, GRASS_SLOPE, GRASS_LEVEL_MM], np.int64), np.empty(len(low.which), np.int64)
+        count = kernels.stand_out(low.which, low.cell, ground.height, slope, dense, limits, picked)
+        return picked[:count]
+    height = ground.height[low.which]
     tall = xp.flatnonzero(height > least)
-    steepness = ground.slope[window.inside(ground.window)].ravel()[low.cell[tall]].astype(xp.int64)
+    steepness = slope[low.cell[tall]].astype(xp.int64)
     tall = tall[height[tall] > least + xp.maximum(steepness * GRASS_SLOPE // MM_PER_M - GRASS_LEVEL_MM, 0)]
-    dense = around(ground_count, 1) * MM_PER_M**2 >= 9 * GRASS_DENSITY * cell_mm**2
-    return low.which[tall[dense.ravel()[low.cell[tall]]]]
+    return low.which[tall[dense[low.cell[tall]]]]
 
 
 def alone_above(cell: Any, z: Any, height: Any, count: Any, window: Window, options: ObjectOptions) -> Any:
@@ -486,8 +499,15 @@ def roof_of(
     """Per point (mm) the cell of the roof that it is part of (int64), -1 for none; and how far it is off the nearest plane (mm,
     `FAR_MM` at most and where there is none)."""
     xp = module_of(z)
+    count, on, above = around(roofs.there, 1), round(options.on_m * MM_PER_M), round(options.above_m * MM_PER_M)
+    rasters = [raster.ravel() for raster in (roofs.there, count, roofs.slope_x, roofs.slope_y, roofs.height)]
+    kernels = kernels_for(x, y, z, cell, high, single, *rasters, module=point_kernels)
+    if kernels is not None:
+        limits = np.array([cell_mm, window.width, on, above, WALL_LEAST, FAR_MM], np.int64)
+        of, distance = np.empty(len(z), np.int64), np.empty(len(z), np.int64)
+        kernels.roof(x, y, z, cell, high, single, *rasters, limits, of, distance)
+        return of, distance
     result, distance = xp.full(len(z), -1, dtype=xp.int64), xp.full(len(z), FAR_MM, dtype=xp.int64)
-    count = around(roofs.there, 1)
     near = xp.flatnonzero(count.ravel()[cell] > 0)
     x, y, z, cell, high, single = (column[near] for column in (x, y, z, cell, high, single))
     east, north = x % cell_mm - cell_mm // 2, y % cell_mm - cell_mm // 2
@@ -495,7 +515,6 @@ def roof_of(
     best = xp.full(len(z), NO_PLANE, dtype=xp.int64)
     source = xp.full(len(z), -1, dtype=xp.int64)
     below = xp.zeros(len(z), dtype=bool)
-    on = round(options.on_m * MM_PER_M)
     for dy, dx in NEIGHBOURS:
         other = cell + (dy * window.width + dx)
         off = z - roofs.above(other, dx * cell_mm, dy * cell_mm, east, north)
@@ -506,7 +525,7 @@ def roof_of(
     inside = there[cell]
     rise = z - roofs.above(cell, 0, 0, east, north)
     part = high & (best <= on)
-    part |= inside & (rise <= round(options.above_m * MM_PER_M))
+    part |= inside & (rise <= above)
     part |= high & below & single & (count.ravel()[cell] >= WALL_LEAST)
     result[near] = xp.where(part, xp.where(inside, cell, source), -1)
     distance[near] = xp.minimum(best, FAR_MM)

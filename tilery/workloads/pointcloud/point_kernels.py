@@ -9,10 +9,11 @@ import numpy as np
 from tilery.machine_code import LONG, NOTHING, Array, called, kernel
 from tilery.workloads.pointcloud.ground_kernels import BYTES, FLAT, GRID, GROUND, HALO_ONLY, PLACES, UNCLASSIFIED, quotient
 
-READ, READ_32, READ_64, READ_MASK = (
+READ, READ_32, READ_64, READ_FLAGS, READ_MASK = (
     Array("uint8", readonly=True),
     Array("int32", readonly=True),
     Array("int64", readonly=True),
+    Array("bool", readonly=True),
     Array("bool", 2, readonly=True),
 )
 """What is only read: a column may be part of what was read from the store."""
@@ -111,6 +112,87 @@ def take(
         point = members[number]
         into_x[number], into_y[number] = x[point] + corner[0], y[point] + corner[1]
         into_z[number], into_returns[number], into_source[number] = z[point], returns[point], source[point]
+
+
+@kernel(LONG, READ_64, READ_64, READ_32, READ_32, READ_FLAGS, READ_64, PLACES)
+def stand_out(which: Any, cell: Any, height: Any, slope: Any, dense: Any, limits: Any, picked: Any) -> int:
+    """Those of some points (which, and their cells) whose height is above what is allowed on the slope of their cell, where
+    points are dense, into `picked`; returns how many. As `objects._low_plants`; `limits`: least height, mm a slope of 1,000,
+    and how much less (mm)."""
+    count = 0
+    for number in range(len(which)):
+        above = np.int64(height[which[number]]) - limits[0]
+        if above <= 0:
+            continue
+        more = np.int64(slope[cell[number]]) * limits[1] // 1000 - limits[2]
+        if above > max(more, 0) and dense[cell[number]]:
+            picked[count] = which[number]
+            count += 1
+    return count
+
+
+@kernel(LONG, READ_64, READ_64, READ_32, READ, READ_64, READ_64, PLACES, PLACES)
+def at_level(which: Any, cell: Any, z: Any, labels: Any, level: Any, limits: Any, picked: Any, picked_cell: Any) -> int:
+    """Those of some points of the ground whose cell has a level, and which are at it, into the last two; returns how many.
+    `limits`: a cell's level if it has none, and how far off they may be (mm)."""
+    count = 0
+    for number in range(len(which)):
+        here, point = level[cell[number]], which[number]
+        if here == limits[0] or labels[point] != GROUND or abs(np.int64(z[point]) - here) > limits[1]:
+            continue
+        picked[count], picked_cell[count] = point, cell[number]
+        count += 1
+    return count
+
+
+@kernel(
+    NOTHING,
+    *(READ_64, READ_64, READ_64, READ_64, READ_FLAGS, READ_FLAGS),
+    *(READ_FLAGS, READ_32, READ_64, READ_64, READ_64, READ_64, PLACES, PLACES),
+)
+def roof(
+    x: Any,
+    y: Any,
+    z: Any,
+    cell: Any,
+    high: Any,
+    single: Any,
+    there: Any,
+    around: Any,
+    slope_x: Any,
+    slope_y: Any,
+    height: Any,
+    limits: Any,
+    of: Any,
+    distance: Any,
+) -> None:
+    """As `objects.roof_of`, into the last two. `around`: roofs in the 3 x 3 cells around each; `limits`: side of a cell (mm),
+    cells in a row, how far off a roof its points are and may be above it (mm), cells of roofs beside a wall, the furthest."""
+    cell_mm, width, on, above, wall, furthest = limits[0], limits[1], limits[2], limits[3], limits[4], limits[5]
+    nowhere = np.int64(1) << 62
+    for point in range(len(z)):
+        own = cell[point]
+        of[point], distance[point] = -1, furthest
+        if around[own] == 0:
+            continue
+        east, north = x[point] % cell_mm - cell_mm // 2, y[point] % cell_mm - cell_mm // 2
+        best, source, below, within = nowhere, np.int64(-1), False, False
+        for dy in range(-1, 2):
+            for dx in range(-1, 2):
+                other = own + dy * width + dx
+                if not there[other]:
+                    continue
+                rise = slope_x[other] * (east - dx * cell_mm) + slope_y[other] * (north - dy * cell_mm)
+                off = z[point] - height[other] - (rise >> 10)
+                if abs(off) < best:
+                    best, source = abs(off), other
+                below |= off < -on
+                within |= dy == 0 and dx == 0 and off <= above
+        part = (high[point] and best <= on) or within
+        part = part or (high[point] and below and single[point] and around[own] >= wall)
+        if part:
+            of[point] = own if there[own] else source
+        distance[point] = min(best, furthest)
 
 
 @called
