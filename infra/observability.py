@@ -112,7 +112,7 @@ class Budget(Construct):
     def __init__(self, scope: Construct, name: str, *, prefix: str, dollars: float, topic: sns.Topic) -> None:
         super().__init__(scope, name)
         subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=topic.topic_arn)
-        budgets.CfnBudget(
+        budget = budgets.CfnBudget(
             self,
             "Monthly",
             budget=budgets.CfnBudget.BudgetDataProperty(
@@ -131,4 +131,8 @@ class Budget(Construct):
                 )
                 for kind, percent in (("ACTUAL", 80), ("FORECASTED", 100))
             ],
+        )
+        # CloudFormation knows no budgets in China and GovCloud
+        budget.cfn_options.condition = cdk.CfnCondition(
+            self, "Budgets", expression=cdk.Fn.condition_equals(cdk.Aws.PARTITION, "aws")
         )

@@ -129,6 +129,12 @@ def test_estimates_price_the_workers_that_are_deployed(full: Deployment) -> None
     assert hours == {"lambda": 0.48, "fargate": 0.161, "fargate-large": 0.599, "gpu": 0.978, "gpu-large": 3.004}
 
 
+def test_there_is_a_budget_only_where_aws_has_them(dev: Synthesis) -> None:
+    template = json.loads(dev.templates[1].read_text())
+    (budget,) = [one for one in template["Resources"].values() if one["Type"] == "AWS::Budgets::Budget"]
+    assert template["Conditions"][budget["Condition"]] == {"Fn::Equals": [{"Ref": "AWS::Partition"}, "aws"]}
+
+
 def test_every_queue_is_fair_share(full: Deployment) -> None:
     assert all(queue["SchedulingPolicyArn"] for queue in by_name(full, "AWS::Batch::JobQueue", "JobQueueName").values())
     (policy,) = full.resources("AWS::Batch::SchedulingPolicy").values()

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.s3_server import Server, running
+from tests.s3_server import BUCKETS, Server, running
 from tilery.keys import BadKey
 from tilery.outcomes import BadInput, Transient
 from tilery.store import open_store
@@ -463,6 +463,12 @@ def test_a_denied_read_is_not_found_and_a_denied_write_is_not(server: Server, at
             store.put(at + "a", b"")
     finally:
         server.refuse = {}
+
+
+def test_an_object_in_an_archive_is_said_to_be_there(server: Server, at: str) -> None:
+    server.client.put_object(Bucket=BUCKETS["work"], Key=at + "a", Body=b"x", StorageClass="GLACIER")
+    with pytest.raises(BadInput, match="restore it"):
+        server.store().get(at + "a")
 
 
 def test_the_digest_is_of_the_content(store: Store, at: str) -> None:

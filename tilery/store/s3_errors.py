@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from obstore.exceptions import GenericError, PermissionDeniedError
 
-from tilery.outcomes import Transient
+from tilery.outcomes import BadInput, Transient
 from tilery.store.port import Changed, NotFound
 
 CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -63,7 +63,9 @@ def _no_answer(key: str, why: str) -> Transient:
 
 
 def _denied(key: str, code: str, reading: bool) -> Exception:
-    """A HEAD request is answered without a code; other codes than AccessDenied are about the credentials, not the key."""
+    """A HEAD request is answered without a code; other codes than AccessDenied are not about who may see the key."""
+    if code == "InvalidObjectState":
+        return BadInput(f"{key} is in an archive of S3 (Glacier); restore it, then drop it again")
     if reading and code == "AccessDenied":
         return NotFound(f"there is no object at {key}, or this role may not read it")
     return PermissionError(f"S3 refused access to {key} ({code}); check the role's policy and its credentials")
