@@ -158,10 +158,11 @@ def test_a_real_file_is_the_same_in_tiles_and_a_few_points_at_a_time(name: str, 
 
 def test_the_halo_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     points = read(real("pointcloud/samples/ignpt_test_data_77055_627760_LA93_IGN69.laz"))
-    right, _ = labels_of(points, SMALL, 500)
+    rules = SMALL.model_copy(update={"learned": False})
+    right, _ = labels_of(points, rules, 500)
     for module in (objects, classification):
         monkeypatch.setattr(module, "REACH", 3)
-    wrong, _ = labels_of(points, SMALL, 25, (0, 3))
+    wrong, _ = labels_of(points, rules, 25, (0, 3))
     assert (wrong != right).any()
 
 
@@ -251,6 +252,39 @@ def test_points_vote_on_their_neighbours_of_the_same_height() -> None:
     assert kind[middle] == vegetation, "outvoted, though roofs hang above"
     assert kind[middle + 1] == vegetation, "surer than all votes weigh"
     assert (np.delete(kind, [middle, middle + 1])[1::2] == building).all()
+
+
+class HighIsBuilding:
+    """In place of the trees: from 1.5 m on all is building."""
+
+    def scores(self, described: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        high = described[:, 0] >= 1_500
+        return np.stack([~high, high & False, high & False, high], axis=1).astype(np.int32) * 8 * learned.SCALE
+
+
+def test_a_van_in_the_open_is_no_building_whatever_the_trees_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(5)
+    x, y = random.uniform(0, 44, (2, 44 * 44 * 12))
+    z = random.normal(0, 0.02, len(x))
+    at = {"van": (11, 11), "shed among plants": (11, 33), "low house": (33, 11), "corner of a house": (33, 33)}
+    sizes = {"van": (2, 5, 2.4), "shed among plants": (2, 5, 2.4), "low house": (8, 8, 2.4), "corner of a house": (2, 5, 5.0)}
+    plants = (abs(x - 11) < 6) & (abs(y - 33) < 6) & (random.random(len(x)) < 0.7)
+    z[plants] += random.uniform(0.7, 1.3, plants.sum())
+    parts = {}
+    for name, (wide, long, high) in sizes.items():
+        parts[name] = (abs(x - at[name][0]) < wide / 2) & (abs(y - at[name][1]) < long / 2)
+        z[parts[name]] = high + random.normal(0, 0.02, parts[name].sum())
+    mm = [np.floor(values * 1000).astype(np.int64) for values in (x, y, z)]
+    returns = np.where(random.random(len(x)) < 0.05, 0x22, 0x11).astype(np.uint8)
+    points = points_of(mm[0], mm[1], mm[2].astype(np.int32), returns=returns)
+    monkeypatch.setattr(classification, "shipped", HighIsBuilding)
+    labels, counts = labels_of(points, NARROW, 500)
+    buildings = {name: (labels[part] == BUILDING).mean() for name, part in parts.items()}
+    assert buildings.pop("van") < 0.05
+    assert min(buildings.values()) > 0.95
+    cut, cut_counts = labels_of(points, NARROW, 22, (3, -2), seed=1)
+    assert np.flatnonzero(cut != labels).tolist() == []
+    assert cut_counts == counts
 
 
 def test_trees_may_take_ground_away_but_never_make_it() -> None:

@@ -19,7 +19,7 @@ from tilery.workloads.pointcloud.bridges import REACH as BRIDGE_REACH
 from tilery.workloads.pointcloud.bridges import with_landings
 from tilery.workloads.pointcloud.candidates import CLASS, HOUSE, WATER, Candidates
 from tilery.workloads.pointcloud.compiled import kernels_for
-from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, planes
+from tilery.workloads.pointcloud.features import NO_PLANE, Planes, around, extreme, planes
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.ground import GROUND, HALO_ONLY, LOW_NOISE, UNCLASSIFIED, GroundResult
 from tilery.workloads.pointcloud.learned import (
@@ -43,13 +43,13 @@ from tilery.workloads.pointcloud.wide_roofs import Shares, Some, level_cells, wi
 
 LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE = 3, 4, 5, 6, 14, 18
 
-FIT, CLEAN, LOOSE, ROUND, FILL, POINTS = 1, 1, 1, 1, 2, 2
+FIT, CLEAN, LOOSE, ROUND, FILL, POINTS, APART = 1, 1, 1, 1, 2, 2, 3
 ROUNDS = 2
 ROOFS = FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL
-REACH = max(ROOFS + POINTS + VOTE, ROOFS + 1 + 1, BRIDGE_REACH, WATER_REACH + 1, WIDE_REACH + 1)
+REACH = max(ROOFS + POINTS + VOTE + APART, ROOFS + 1 + 1, BRIDGE_REACH, WATER_REACH + 1, WIDE_REACH + 1)
 """Cells that an object looks around itself, step by step: the squares of the planes, the cleaning of seeds, the loose cells
 beside them, the growth over carried-on surface, the filling of holes, how far from its own cell a point looks for roofs, and
-from how far points vote on it."""
+from how far points vote on it, and how far what stands apart is from the next roof."""
 RING = 1
 """Cells around the core for which regions are told: a point takes part in a region of a neighbouring cell."""
 CLEAN_LEAST, FILL_LEAST, WALL_LEAST = 4, 16, 2
@@ -58,6 +58,8 @@ GRASS_DENSITY, GRASS_SLOPE, GRASS_LEVEL_MM = 4, 1_250, 100
 """Ground points per m2 from which terrain is known closely; how much higher (mm) ground may be times slope, less the last."""
 ALONE_POINTS, ALONE_AMONG = 2, 50
 """Points of noise in one cell at most; points in the 5 x 5 cells around at least."""
+VAN_MM = 3_000
+"""Height that vans do not reach."""
 LOW_DEPTH_MM = 2_000
 """Low things are looked at whole."""
 ONLY_THEMSELVES = (BUILDING, LOW_NOISE, WIRE, HIGH_NOISE)
@@ -177,7 +179,7 @@ def classify_objects(
         surface = planes(x, y, z, window, cell_mm, options.least, round(options.depth_m * MM_PER_M))
         described = Described.of(cell, height, returns.several, returns.passed, footing, surface, roofs.there, window)
 
-    part = xp.flatnonzero(labels[other] if footing is None else core.grow(VOTE).contains(x, y, cell_mm))
+    part = xp.flatnonzero(labels[other] if footing is None else core.grow(VOTE + APART).contains(x, y, cell_mm))
     place = other[part]
     x, y, z, height, cell, several = x[part], y[part], z[part], height[part], cell[part], returns.several[part]
     plain = plants(height, options)
@@ -197,6 +199,7 @@ def classify_objects(
         kind = voted(scores, cell[wanted], height[wanted], window)
         building[wanted] = kind == CLASSES.index(BUILDING)
         plain[wanted] = xp.where(kind == CLASSES.index(HIGH_VEGETATION), plants(height[wanted], options), UNCLASSIFIED)
+        building[wanted] &= ~_like_vans(cell[wanted], height[wanted], building[wanted], ground_count, window, cell_mm, options)
         of = xp.where(building, of, -1)
         told_apart[wanted] = building[wanted]
         at, on = (column[unsure[lifted.cell]] for column in (lifted.which, lifted.cell))
@@ -268,6 +271,24 @@ def _scores(forest: Forest, described: Described, cell: Any, height: Any, severa
         some = slice(start, start + AT_ONCE)
         scores[some] = forest.scores(described.features(cell[some], height[some], several[some], off_roof[some]))
     return scores
+
+
+def _like_vans(
+    cell: Any, height: Any, building: Any, ground_count: Any, window: Window, cell_mm: int, options: ObjectOptions
+) -> Any:
+    """Points (bool) around which, within `APART` cells, what the trees take for `building` (bool) covers less than a building
+    does, is nowhere higher than a van and stands in the open: what is not of it is ground for the most part.
+
+    A house of which the file holds a corner alone is higher; sheds stand among plants. ground_count: ground points a cell.
+    """
+    xp, size = module_of(height), window.width * window.height
+    top = xp.zeros(size, dtype=xp.int32)
+    xp.maximum.at(top, cell[building], height[building].astype(xp.int32))
+    own, above = (xp.bincount(of, minlength=size).reshape(window.shape) for of in (cell[building], cell))
+    small = around(2 * own > above, APART) * cell_mm**2 < options.area_m2 * MM_PER_M**2
+    low = extreme(xp.maximum, top.reshape(window.shape), APART) < VAN_MM
+    bare = around(ground_count, APART) >= around(above - own, APART)
+    return (small & low & bare).ravel()[cell]
 
 
 def _of_lifted(
