@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.cctv_scenes import CAR, PERSON, SECOND, all_of, frames, path, walker
+from tests.unit.cctv_scenes import CAR, PERSON, SECOND, all_of, frames, only, path, together, walker
 from tilery.options import parse
 from tilery.outcomes import BadInput
 from tilery.workloads.cctv import proposals, zones
-from tilery.workloads.cctv.analysis import outside
+from tilery.workloads.cctv.analysis import outside, unmoved
 from tilery.workloads.cctv.counting import Crossing, counts, crossings, time_bins, timeline, unseen
 from tilery.workloads.cctv.frames import Looked
 from tilery.workloads.cctv.options import CctvOptions
@@ -208,3 +208,14 @@ def test_what_is_drawn_beside_the_picture_is_told() -> None:
 def test_what_cannot_be_drawn_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(BadInput, match=re.escape(said)):
         parse(CctvOptions, options, "--set")
+
+
+def test_that_most_of_what_is_surely_there_never_moved_is_known() -> None:
+    seen = frames(200)
+    parked = [walker(seen, (100.0 * at, 50.0), (0, 0), moving=0.0, seed=at) for at in range(3)]
+    walking = walker(seen, (0.0, 200.0), (5, 0), moving=0.6)
+    faint = walker(seen, (300.0, 200.0), (0, 0), moving=0.0, score=0.3)
+    assert unmoved(together(*parked, walking, faint), 0.45) == 0.75
+    assert unmoved(walking, 0.45) == 0
+    assert unmoved(only(parked[0], np.arange(20)), 0.45) == 0  # too few
+    assert unmoved(walker(seen, (0.0, 0.0), (1, 0), moving=np.nan), 0.45) == 0

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilery.workload import Item, Work
-from tilery.workloads.cctv import counting, exports, joined, proposals, speeds, tracker, zones
+from tilery.workloads.cctv import counting, exports, joined, parked, proposals, speeds, tracker, zones
 from tilery.workloads.cctv.calibration import Ground, ground
+from tilery.workloads.cctv.detections import Detections
 from tilery.workloads.cctv.frames import Looked
 from tilery.workloads.cctv.joined import Joined
 from tilery.workloads.cctv.labels import LABELS, MOVING
@@ -24,6 +25,8 @@ from tilery.workloads.cctv.stabilise import furthest
 from tilery.workloads.cctv.tracks import Tracks
 
 AFTER_DAMAGE = "How far damage reaches is a decoder's guess, which may differ where segments are cut elsewhere"
+MOSTLY, MANY = 0.5, 50
+"""The share of so many sure boxes, or more, from which on it is told that they did not move."""
 FEW_BARS = 60
 BARS_S = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
@@ -308,6 +311,11 @@ def _warnings(work: Work[CctvOptions], done: Analysis, summary: Mapping[str, Any
         told.append(f"{count:,} frames could not be decoded; the timeline keeps their place. {AFTER_DAMAGE}")
     if not len(done.tracks):
         told.append("nothing was tracked: look at the background in the report, and at classes, score and detector")
+    if options.gate and (share := unmoved(done.found.detections, done.found.confident)) > MOSTLY:
+        told.append(
+            f"{share:.0%} of the boxes of which the detector is sure did not move against the background: parked, standing, or "
+            "part of the scene; gate=false follows them as well"
+        )
     fast = sum(one["impossible"] for one in summary["speeds"])
     if fast:
         told.append(f"{fast:,} tracks go faster than {options.max_speed_kmh:g} km/h somewhere: check the calibration")
@@ -318,6 +326,13 @@ def _warnings(work: Work[CctvOptions], done: Analysis, summary: Mapping[str, Any
         told.append(f"{count:,} frames could not be laid over the reference frame: their places are interpolated")
     told += outside(options, done.size)
     return told
+
+
+def unmoved(detections: Detections, confident: float) -> float:
+    """The share of confident boxes in which nothing moved; 0 where there are few of them, or motion was not measured."""
+    moving = detections.moving[detections.score >= tracker.begins(confident)]
+    moving = moving[np.isfinite(moving)]
+    return float((moving < parked.GHOST).mean()) if len(moving) >= MANY else 0.0
 
 
 def outside(options: CctvOptions, size: tuple[int, int]) -> list[str]:
