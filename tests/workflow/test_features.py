@@ -46,7 +46,7 @@ def test_a_dropped_folder_becomes_features_in_both_lanes_with_the_same_bytes(tmp
             record = outcome.record
             assert (record["status"], record["lane"]) == ("SUCCEEDED", lane), record
             assert record["counts"]["embedded"] == 150
-            assert record["warnings"] == ["1 of 151 pictures gave no features: 1 not_a_picture"]
+            assert record["warnings"] == ["1 of 151 pictures gave no features: 1 not a picture"]
             found.append({one["path"]: one["digest"]["value"] for one in record["products"] if one["kind"] != "report"})
             rows = pq.read_table(io.BytesIO(outcome.store.get(f"{outcome.folder}/features/part-00000.parquet"))).to_pylist()
             assert len(rows) == 151
