@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from math import ceil
 
 import cv2
 import numpy as np
@@ -59,23 +59,26 @@ class Background:
 
     planes: Sequence[Sequence[Plane]]
     """Red, green and blue of each picture."""
-    usual: Rgb
+    usual: Sequence[Plane]
     """The median."""
 
     @staticmethod
     def of(pictures: Sequence[Rgb]) -> Background:
-        return Background([_planes(one) for one in pictures], median(pictures))
+        return Background([_planes(one) for one in pictures], _planes(median(pictures)))
 
     def moving(self, picture: Rgb) -> Mask:
         """Which pixels show something that is not background, nor its shadow."""
         own = _planes(picture)
-        alike = np.zeros(picture.shape[:2], np.uint8)
-        for planes in self.planes:
-            off = reduce(cv2.max, map(cv2.absdiff, own, planes))
-            cv2.add(alike, cv2.threshold(off, LIKE, 1, cv2.THRESH_BINARY_INV)[1], alike)
-        mask = (alike < OFTEN * len(self.planes)).astype(np.uint8)
-        different = np.flatnonzero(mask)
-        mask.reshape(-1)[different] = ~_shadow(picture.reshape(-1, 3)[different], self.usual.reshape(-1, 3)[different])
+        alike, off, other = (np.zeros(picture.shape[:2], np.uint8) for _ in range(3))
+        for red, green, blue in self.planes:
+            cv2.max(cv2.absdiff(own[0], red, off), cv2.absdiff(own[1], green, other), off)
+            cv2.max(off, cv2.absdiff(own[2], blue, other), off)
+            cv2.add(alike, cv2.threshold(off, LIKE, 1, cv2.THRESH_BINARY_INV, off)[1], alike)
+        strange = alike < np.uint8(ceil(OFTEN * len(self.planes)))
+        different = np.flatnonzero(strange)
+        seen, usual = ([plane.reshape(-1)[different] for plane in planes] for planes in (own, self.usual))
+        strange.reshape(-1)[different] = ~_shadow(seen, usual)
+        mask = strange.view(np.uint8)
         # of zeros and ones the median is what more than half of them are
         ones = cv2.boxFilter(mask, -1, (SPECK, SPECK), normalize=False, borderType=cv2.BORDER_REPLICATE)
         without_specks = (ones > SPECK * SPECK // 2).astype(np.uint8)
@@ -86,9 +89,9 @@ def _planes(picture: Rgb) -> Sequence[Plane]:
     return [np.asarray(plane, np.uint8) for plane in cv2.split(picture)]
 
 
-def _shadow(seen: Rgb, usual: Rgb) -> NDArray[np.bool_]:
-    """Which pixels (n, 3) are only darker than usual."""
-    light, known = list(seen.T.astype(np.float32)), list(usual.T.astype(np.float32) + 1)
+def _shadow(seen: Sequence[Plane], usual: Sequence[Plane]) -> NDArray[np.bool_]:
+    """Which pixels are only darker than usual: channels (n,)."""
+    light, known = [one.astype(np.float32) for one in seen], [one.astype(np.float32) + 1 for one in usual]
     share = _summed(light, known) / _summed(known, known)
     off = [one - share * other for one, other in zip(light, known, strict=True)]
     return np.asarray((share > SHADOW[0]) & (share < SHADOW[1]) & (_summed(off, off) < SHADOW_COLOUR**2), np.bool_)
