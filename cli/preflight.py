@@ -98,15 +98,15 @@ def cdk_cli(pinned: str, execute: Execute) -> Check:
     return Check(True, f"the CDK command line is {found}")
 
 
-def quota(quotas: Any, service: str, code: str, name: str, needed: int) -> Check:
-    """An account's limit against what the settings may use. A new account has 0 GPU vCPUs."""
+def quota(quotas: Any, service: str, code: str, name: str, needed: int, largest: int = 1) -> Check:
+    """An account's limit against what the settings may use; `largest` is what one job takes. A new account has 0 GPU vCPUs."""
     try:
         allowed = int(_quota(quotas, service, code))
     except ClientError as error:
         return _could_not(f"read the limit of {name}", "servicequotas:GetServiceQuota", error)
     if allowed < needed:
         ask = f"aws service-quotas request-service-quota-increase --service-code {service} --quota-code {code}"
-        waits = "jobs would wait for ever" if allowed == 0 else "more would wait"
+        waits = "more would wait" if allowed >= largest else f"jobs of {largest} would wait for ever"
         sentence = f"{allowed} {name} are allowed and the settings may use {needed}: {waits}"
         return Check(False, sentence, f"run `{ask} --desired-value {needed}`, or set less in infra/settings.py")
     return Check(True, f"{allowed} {name} are allowed; the settings use up to {needed}")
@@ -132,7 +132,7 @@ def lambda_concurrency(functions: Any, needed: int) -> Check:
         sentence = f"{allowed} concurrent Lambda executions are allowed and a map starts {needed}: many would be throttled"
         young = ". So low a limit is a new account's, which may also be held to 3,008 MB a function (ours take up to 8,192)"
         todo = f"run `{ask} --desired-value 1000`, or lower map_concurrency in infra/settings.py"
-        also = "; if the deployment says MemorySize must be at most 3008, ask AWS support to lift that too"
+        also = "; if the deployment says MemorySize must be at most 3008, deploy with -c settings='{\"lambda_mib\": 3008}'"
         return Check(False, sentence + young * (allowed <= YOUNG), todo + also * (allowed <= YOUNG))
     return Check(True, f"{allowed} concurrent Lambda executions are allowed; a map starts up to {needed}")
 
@@ -187,14 +187,19 @@ def checks(settings: Any, session: Any) -> Iterator[Check]:
     yield bootstrap(session.client("ssm"))
     yield lambda_concurrency(session.client("lambda"), settings.map_concurrency)
     quotas, gpu = session.client("service-quotas"), any(lane.gpus for lane in settings.batch_lanes)
-    yield quota(quotas, *FARGATE_VCPUS, settings.fargate_max_vcpus)
+    yield quota(quotas, *FARGATE_VCPUS, settings.fargate_max_vcpus, _largest(settings, gpu=False))
     if gpu:
         on_demand, spot = GPU_VCPUS
-        yield quota(quotas, *on_demand, settings.gpu_ondemand_max_vcpus)
-        yield quota(quotas, *spot, settings.gpu_spot_max_vcpus)
+        yield quota(quotas, *on_demand, settings.gpu_ondemand_max_vcpus, _largest(settings, gpu=True))
+        yield quota(quotas, *spot, settings.gpu_spot_max_vcpus, _largest(settings, gpu=True))
     iam = session.client("iam")
     for service, role in (ROLES | (SPOT_ROLES if gpu else {})).items():
         yield service_linked_role(iam, service, role)
+
+
+def _largest(settings: Any, *, gpu: bool) -> int:
+    """The vCPUs of the largest job of the lanes with, or without, a GPU."""
+    return max(int(lane.vcpus) for lane in settings.batch_lanes if bool(lane.gpus) is gpu)
 
 
 def report(answers: Iterable[Check], console: Console) -> int:

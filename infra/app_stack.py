@@ -19,6 +19,7 @@ from infra.settings import Settings
 from infra.storage import Storage
 from infra.triggers import Triggers, dead_letter_queue
 from infra.workflows import Ingest, Pipeline, machine_arn, pipeline_name
+from tilery import names
 
 
 class AppStack(cdk.Stack):
@@ -39,6 +40,7 @@ class AppStack(cdk.Stack):
             "TILERY_DATA_ROLE": data_role.role.role_arn,
             "TILERY_LANES": ",".join(settings.lanes),
             "TILERY_SPREAD": "8",
+            "TILERY_WHOLE_MIB": str(min(names.FUNCTIONS["whole"].memory_mib, settings.lambda_mib)),
             "TILERY_WORK_EXPIRES_DAYS": str(settings.work_expires_days),
             "POWERTOOLS_METRICS_NAMESPACE": "Tilery",
             "POWERTOOLS_LOG_LEVEL": "INFO",
@@ -66,6 +68,7 @@ class AppStack(cdk.Stack):
             images={workload: targets["cpu"] for workload, targets in images.items()},
             data_role=data_role,
             environment=environment | told,
+            most_mib=settings.lambda_mib,
             log_retention_days=settings.log_retention_days,
         )
         queues = Queues(

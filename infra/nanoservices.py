@@ -32,12 +32,13 @@ class Nanoservices(Construct):
         images: Mapping[str, Image],
         data_role: DataRole,
         environment: Mapping[str, str],
+        most_mib: int,
         log_retention_days: int,
     ) -> None:
-        """`images` are the CPU images by workload."""
+        """`images` are the CPU images by workload; `most_mib` the memory that no function may exceed."""
         super().__init__(scope, name)
         self._prefix, self._role_path, self._data_role = prefix, role_path, data_role
-        self._environment, self._log_retention_days = environment, log_retention_days
+        self._environment, self._most_mib, self._log_retention_days = environment, most_mib, log_retention_days
         self._layers = [self._layer("Dependencies", bundling.dependencies()), self._layer("Library", bundling.library())]
         kinds = names.FUNCTIONS.values()
         self.control = {kind.name: self._zip(kind) for kind in kinds if kind.kind == "control"}
@@ -71,7 +72,7 @@ class Nanoservices(Construct):
             code=bundling.function(kind.name),
             handler=handler(kind.name),
             layers=self._layers,
-            memory_size=kind.memory_mib,
+            memory_size=min(kind.memory_mib, self._most_mib),
             timeout=cdk.Duration.seconds(kind.timeout_s),
             environment=self._variables(kind.name),
             tracing=lambda_.Tracing.ACTIVE,
@@ -89,7 +90,7 @@ class Nanoservices(Construct):
             function_name=f"{self._prefix}-{name}",
             code=image.function_code([handler(kind.name)]),
             architecture=lambda_.Architecture.X86_64,
-            memory_size=kind.memory_mib,
+            memory_size=min(kind.memory_mib, self._most_mib),
             ephemeral_storage_size=cdk.Size.mebibytes(SCRATCH_MIB),
             timeout=cdk.Duration.seconds(kind.timeout_s),
             environment=self._variables(name) | {"TILERY_WORKLOAD": workload},

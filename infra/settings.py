@@ -42,6 +42,8 @@ class Settings:
     gpu_ondemand_max_vcpus: int = 16
     map_concurrency: int = 40
     """Items of one map at once; the new-account limit of concurrent Lambda executions may be as low as 10."""
+    lambda_mib: int = 10240
+    """The most memory of a function (MiB); AWS may hold a new account to 3,008. Smaller drops then go to Batch."""
     tolerated_failure_percentage: int = 50
     """The circuit breaker of a map, not the tolerance of a run (that is the option `tolerate`)."""
     log_retention_days: int = 30
@@ -146,6 +148,8 @@ def check(settings: Settings) -> Settings:
         raise UnknownSetting("tolerated_failure_percentage must be between 0 and 100")
     if not 1 <= settings.map_concurrency <= 10_000:
         raise UnknownSetting("map_concurrency must be between 1 and 10000 (0 would be no limit)")
+    if not 3008 <= settings.lambda_mib <= 10_240:
+        raise UnknownSetting("lambda_mib must be between 3008 and 10240")
     if settings.log_retention_days not in RETENTIONS:
         raise UnknownSetting(f"log_retention_days must be one of: {', '.join(map(str, RETENTIONS))}")
     if settings.work_expires_days < RUN_DAYS + 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tilery import names
 from tilery.estimate import estimate
@@ -16,7 +16,12 @@ class Limits:
 
     seconds: float = 300.0
     """A third of Lambda's 900 s, as rates vary by 2 between machines."""
-    memory_mib: float = 0.75 * names.FUNCTIONS["whole"].memory_mib
+    memory_mib: float = field(default_factory=lambda: 0.75 * _whole_mib())
+
+
+def _whole_mib() -> float:
+    """The memory of the function that does a whole drop: a deployment may have less than we would give it."""
+    return float(os.environ.get("TILERY_WHOLE_MIB", names.FUNCTIONS["whole"].memory_mib))
 
 
 @dataclass(frozen=True, slots=True)

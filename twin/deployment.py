@@ -160,6 +160,7 @@ class Deployment:
             "TILERY_STORE": self.root.as_uri(),
             "TILERY_LANES": ",".join(self.lanes),
             "TILERY_SPREAD": str(os.cpu_count() or 1),
+            "TILERY_WHOLE_MIB": str(names.FUNCTIONS["whole"].memory_mib),
             "TILERY_WORK_EXPIRES_DAYS": "0",
             "POWERTOOLS_METRICS_NAMESPACE": "Tilery",
             "POWERTOOLS_LOG_LEVEL": "INFO",

@@ -18,8 +18,8 @@ os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
 os.environ.setdefault("CDK_DISABLE_CLI_TELEMETRY", "true")
 
 ROOT = Path(__file__).resolve().parents[2]
-BIGGEST = {"gpu": True, "gpu_large": True}
-"""prod with every lane."""
+BIGGEST = {"gpu": True, "gpu_large": True, "lambda_mib": 3008}
+"""prod with every lane, and with functions as small as a new account may have."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def test_prod_keeps_its_data_and_has_gpus_on_request() -> None:
         ("dev", '{"gpu_large": true}', "set gpu too"),
         ("dev", '{"images": {"pointcloud": "x"}}', "no image 'pointcloud'"),
         ("dev", '{"map_concurrency": 0}', "map_concurrency must be between 1 and 10000"),
+        ("dev", '{"lambda_mib": 1024}', "lambda_mib must be between 3008 and 10240"),
         ("dev", '{"log_retention_days": 45}', "log_retention_days must be one of: 1, 3, 5"),
         ("dev", '{"work_expires_days": 3}', "at least 11: a run may take 10 days"),
     ],

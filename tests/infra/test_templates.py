@@ -56,6 +56,7 @@ def test_every_function_is_deployed_with_its_handler_and_environment(deployed: D
         handler = f"functions.{kind.name}.handler.handler"
         assert (properties["MemorySize"], properties["Timeout"]) == (kind.memory_mib, kind.timeout_s)
         variables = properties["Environment"]["Variables"]
+        assert variables["TILERY_WHOLE_MIB"] == str(names.FUNCTIONS["whole"].memory_mib)
         assert variables["TILERY_STORE"] == "s3"
         assert variables["TILERY_LANES"] == "lambda,fargate,fargate-large"
         assert json.loads(variables["TILERY_PIPELINES"]).keys() == {"pointcloud"}
@@ -113,7 +114,13 @@ def test_job_definitions_are_the_lanes_and_outlive_updates(full: Deployment) -> 
         ]
 
 
-def test_estimates_price_the_workers_that_are_deployed(full: Deployment) -> None:
+def test_functions_are_no_larger_than_the_settings_let_them(full: Deployment) -> None:
+    functions = by_name(full, "AWS::Lambda::Function", "FunctionName").values()
+    assert max(one["MemorySize"] for one in functions) == 3008
+    assert {one["Environment"]["Variables"]["TILERY_WHOLE_MIB"] for one in functions} == {"3008"}
+
+
+def test_estimates_price_the_workers_that_are_deployed(full: Deployment, deployed: Deployment) -> None:
     """Sizes from the template; Lambda's price is that of its images' processor."""
     lanes, prices = estimate.table()["lanes"], estimate.table()["prices"]
     for name, properties in by_name(full, "AWS::Batch::JobDefinition", "JobDefinitionName").items():
@@ -122,7 +129,7 @@ def test_estimates_price_the_workers_that_are_deployed(full: Deployment) -> None
         assert lane["vcpus"] == sizes["VCPU"]
         assert lane["memory_gib"] == pytest.approx(sizes["MEMORY"] / 1024, rel=0.03)
         assert lane.get("scratch_gib") == container.get("EphemeralStorage", {}).get("SizeInGiB")
-    whole = by_name(full, "AWS::Lambda::Function", "FunctionName")["tilery-prod-whole-pointcloud"]
+    whole = by_name(deployed, "AWS::Lambda::Function", "FunctionName")["tilery-dev-whole-pointcloud"]
     assert (lanes["lambda"]["memory_gib"], whole["Architectures"]) == (whole["MemorySize"] / 1024, ["x86_64"])
     assert prices["lambda_gib_s"] == pytest.approx(1.66667e-05)
     hours = {lane: round(3600 * estimate.dollars_per_second(lane), 3) for lane in lanes}

@@ -32,3 +32,14 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_an_error_that_says_why() -> No
             with pytest.raises(BadInput, match="no usable GPU here"):
                 device.choose("gpu", library)
             assert device.choose("auto", library) == device.Device("cpu", problem)
+
+
+def test_a_whole_drop_must_fit_in_the_function_that_the_deployment_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new account may be held to functions of 3,008 MiB; what fits in ours of 8,192 then goes to Batch."""
+
+    def lane() -> lanes.Choice:
+        return lanes.choose("pointcloud", "auto", "auto", 1_000_000, 3000, ["lambda", "fargate"])
+
+    assert lane().lane == "lambda"
+    monkeypatch.setenv("TILERY_WHOLE_MIB", "3008")
+    assert lane() == lanes.Choice("fargate", "one worker would need about 3000 MiB, more than 2256 MiB")

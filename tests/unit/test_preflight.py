@@ -54,7 +54,7 @@ def limits(value: int) -> dict[str, Any]:
 
 
 def quota(*answers: tuple[str, dict[str, Any] | str]) -> Check:
-    return preflight.quota(stubbed("service-quotas", *answers), *preflight.GPU_VCPUS[0], 16)
+    return preflight.quota(stubbed("service-quotas", *answers), *preflight.GPU_VCPUS[0], 16, 8)
 
 
 def role(answer: dict[str, Any] | str) -> Check:
@@ -102,7 +102,8 @@ CASES: list[tuple[str, Callable[[], Check], bool, str, str]] = [
     ("cdk absent", lambda: preflight.cdk_cli("2.1148.1", tool(1)), False, "not installed here", "npm ci"),
     ("cdk other", lambda: preflight.cdk_cli("2.1148.1", tool(stdout="3.0.0 (build x)")), False, "is 3.0.0, not", "npx cdk"),
     ("cdk present", lambda: preflight.cdk_cli("2.1148.1", tool(stdout="2.1148.1 (build x)")), True, "is 2.1148.1", ""),
-    ("GPU quota zero", lambda: quota(("get_service_quota", vcpus(0))), False, "jobs would wait for ever", "L-DB2E81BA"),
+    ("GPU quota zero", lambda: quota(("get_service_quota", vcpus(0))), False, "jobs of 8 would wait for ever", "L-DB2E81BA"),
+    ("GPU quota small", lambda: quota(("get_service_quota", vcpus(8))), False, "use 16: more would wait", "L-DB2E81BA"),
     (
         "GPU quota never set",
         lambda: quota(("get_service_quota", "NoSuchResourceException"), ("get_aws_default_service_quota", vcpus(0))),
@@ -120,7 +121,13 @@ CASES: list[tuple[str, Callable[[], Check], bool, str, str]] = [
     ("GPU quota broken", lambda: quota(("get_service_quota", "ServiceException")), False, "could not read", "try again"),
     ("GPU quota present", lambda: quota(("get_service_quota", vcpus(64))), True, "64 on-demand GPU", ""),
     ("concurrency low", lambda: concurrency(limits(20)), False, "20 concurrent", "L-B99A9384"),
-    ("a new account", lambda: concurrency(limits(10)), False, "held to 3,008 MB a function", "MemorySize must be at most 3008"),
+    (
+        "a new account",
+        lambda: concurrency(limits(10)),
+        False,
+        "held to 3,008 MB a function",
+        "3008, deploy with -c settings='{\"lambda_mib\": 3008}'",
+    ),
     ("concurrency denied", lambda: concurrency("AccessDeniedException"), False, "you may not", "lambda:GetAccountSettings"),
     ("concurrency present", lambda: concurrency(limits(1000)), True, "1000 concurrent", ""),
     ("role absent", lambda: role("NoSuchEntity"), False, "does not exist", "--aws-service-name batch.amazonaws.com"),
