@@ -76,6 +76,14 @@ def test_intensities_and_colours_are_those_of_the_records(tmp_path: Path, way: b
     assert (got.rgb is not None) == coloured
     if got.rgb is not None:
         assert got.rgb.astype("<u2").tobytes() == rows[:, at : at + 6].tobytes()
+    if not compiled.at_hand():
+        return
+    room = class_layer.Places.empty(len(rows), intensity=True, rgb=coloured)
+    batches = iter_columns(store, source, file, shard, intensity=True, rgb=True, points=700, into=room)
+    for start, stop, (_, some) in zip((0, 700, 701), (700, 701, len(rows)), batches, strict=True):
+        for name in ("x", "y", "z", "returns", "classes", "contexts", "intensity", "rgb"):
+            part, held = getattr(some, name), getattr(room, name)
+            assert part is None or (np.shares_memory(part, held) and np.array_equal(part, getattr(got, name)[start:stop]))
 
 
 def test_colours_coded_in_another_way_are_left_to_records(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TypeVar
 
@@ -59,6 +59,18 @@ class Places:
     intensity: NDArray[np.uint16] | None = None
     rgb: NDArray[np.uint16] | None = None
     """Shape (n, 3)."""
+
+    @classmethod
+    def empty(cls, count: int, intensity: bool, rgb: bool) -> Places:
+        """Room for so many points."""
+        x, y, z = (np.empty(count, np.int32) for _ in range(3))
+        returns, contexts, classes = (np.empty(count, np.uint8) for _ in range(3))
+        grey, colours = (np.empty(count, np.uint16) if intensity else None), (np.empty((count, 3), np.uint16) if rgb else None)
+        return cls(x, y, z, returns, contexts, classes, grey, colours)
+
+    def part(self, points: slice) -> Places:
+        """Some of the points, in place."""
+        return replace(self, **{name: one[points] for name in self.__slots__ if (one := getattr(self, name)) is not None})
 
 
 def contexts_of(bits: Bytes, flags: Bytes) -> Bytes:
@@ -107,17 +119,22 @@ def colour_layer(vlr: laz.LaszipVlr) -> tuple[int, int] | None:
 
 
 def decode_places(
-    data: bytes, chunks: Sequence[ChunkSize], vlr: laz.LaszipVlr, *, intensity: bool = False, rgb: bool = False
+    data: bytes,
+    chunks: Sequence[ChunkSize],
+    vlr: laz.LaszipVlr,
+    *,
+    intensity: bool = False,
+    rgb: bool = False,
+    into: Places | None = None,
 ) -> Places:
     """Decode positions, returns, contexts and classes of a run of layered chunks, and what else is asked for, by the kernels.
 
-    `rgb` may only be asked for where there is a `colour_layer`. Raises `laz.Corrupt`.
+    `rgb` may only be asked for where there is a `colour_layer`. They are written `into` what has room for them, if given.
+    Raises `laz.Corrupt`.
     """
-    count = sum(points for points, _ in chunks)
-    x, y, z = (np.empty(count, np.int32) for _ in range(3))
-    returns, contexts, classes = (np.empty(count, np.uint8) for _ in range(3))
-    grey = np.empty(count, np.uint16) if intensity else None
-    colours = np.empty((count, 3), np.uint16) if rgb else None
+    places = into or Places.empty(sum(points for points, _ in chunks), intensity, rgb)
+    x, y, z, returns, contexts, classes = places.x, places.y, places.z, places.returns, places.contexts, places.classes
+    grey, colours = (places.intensity if intensity else None), (places.rgb if rgb else None)
     layers, colour = laz.layer_count(vlr), colour_layer(vlr)
     view, held = memoryview(data), np.frombuffer(data + bytes(kernels.PADDING), np.uint8)
 

@@ -63,24 +63,33 @@ def iter_columns(
     intensity: bool = False,
     rgb: bool = False,
     points: int = BATCH_POINTS,
+    into: class_layer.Places | None = None,
 ) -> Iterator[tuple[int, Columns]]:
     """A shard's points in order, as (index in the file of the first, columns) with about `points` in each batch.
 
-    `rgb` is obeyed where the file has colour. Raises `BadInput` naming the file and the chunk, or a point that cannot be there.
+    `rgb` is obeyed where the file has colour. What is decoded straight to columns is written `into` those, if given, which have
+    room for the shard. Raises `BadInput` naming the file and the chunk, or a point that cannot be there.
     """
-    for first, columns in _decoded(store, source, file, shard, intensity, rgb, points):
+    for first, columns in _decoded(store, source, file, shard, intensity, rgb, points, into):
         refuse_far_points(file, first, (columns.x, columns.y, columns.z))
         yield first, columns
 
 
 def _decoded(
-    store: Store, source: Source, file: LasFile, shard: Shard, intensity: bool, rgb: bool, points: int
+    store: Store,
+    source: Source,
+    file: LasFile,
+    shard: Shard,
+    intensity: bool,
+    rgb: bool,
+    points: int,
+    into: class_layer.Places | None,
 ) -> Iterator[tuple[int, Columns]]:
     rgb = rgb and file.point_format in COLOURED
     layered = file.laszip is not None and file.laszip.layered
     compiled.prepare(shard.count if layered else 0)
     if layered and not shard.streamed and compiled.at_hand() and not (rgb and _colours_unknown(file)):
-        yield from _from_layers(store, source, file, shard, points, intensity, rgb)
+        yield from _from_layers(store, source, file, shard, points, intensity, rgb, into)
         return
     fields = laz.XYZ_AND_CLASS | (laz.INTENSITY if intensity else 0) | (laz.RGB if rgb else 0)
     for first, records in iter_records(store, source, file, shard, fields, points):
@@ -107,12 +116,22 @@ def _colours_unknown(file: LasFile) -> bool:
 
 
 def _from_layers(
-    store: Store, source: Source, file: LasFile, shard: Shard, points: int, intensity: bool, rgb: bool
+    store: Store,
+    source: Source,
+    file: LasFile,
+    shard: Shard,
+    points: int,
+    intensity: bool,
+    rgb: bool,
+    into: class_layer.Places | None,
 ) -> Iterator[tuple[int, Columns]]:
-    def places(file: LasFile, chunks: list[Chunk], data: bytes) -> class_layer.Places:
-        assert file.laszip is not None
-        return class_layer.decode_places(data, sizes_of(chunks), file.laszip, intensity=intensity, rgb=rgb)
-
     for first, batch in batches(file, shard, points):
+        start, count = first - shard.first, sum(chunk.points for chunk in batch)
+        held = class_layer.Places.empty(count, intensity, rgb) if into is None else into.part(slice(start, start + count))
+
+        def places(file: LasFile, chunks: list[Chunk], data: bytes, held: class_layer.Places = held) -> class_layer.Places:
+            assert file.laszip is not None
+            return class_layer.decode_places(data, sizes_of(chunks), file.laszip, intensity=intensity, rgb=rgb, into=held)
+
         got = named(file, batch, read_span(store, source, batch[0].start, batch[-1].stop), places)
         yield first, Columns(got.x, got.y, got.z, got.returns, got.classes, got.contexts, got.intensity, got.rgb)

@@ -327,7 +327,7 @@ def _onto_water(water: Candidates, low: Some, z: Any, labels: Any, window: Windo
         which, cell = (np.empty(len(low.which) if hope.any() else 0, np.int64) for _ in range(2))
         limits = np.array([-(1 << 40), NEAR_MM], np.int64)
         count = kernels.at_level(low.which, low.cell, z, labels, level, limits, which, cell) if len(which) else 0
-        which, cell = which[:count], cell[:count]
+        which, cell = which[:count].copy(), cell[:count].copy()  # room for all of them is not kept
     else:
         near = xp.flatnonzero(level[low.cell] > -(1 << 40)) if hope.any() else xp.zeros(0, dtype=xp.int64)
         which, cell = low.which[near], low.cell[near]
@@ -348,7 +348,7 @@ def _low_plants(
     if kernels is not None:
         limits, picked = np.array([least, GRASS_SLOPE, GRASS_LEVEL_MM], np.int64), np.empty(len(low.which), np.int64)
         count = kernels.stand_out(low.which, low.cell, ground.height, slope, dense, limits, picked)
-        return picked[:count]
+        return picked[:count].copy()  # room for all of them is not kept
     height = ground.height[low.which]
     tall = xp.flatnonzero(height > least)
     steepness = slope[low.cell[tall]].astype(xp.int64)

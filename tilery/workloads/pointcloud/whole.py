@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tilery.workload import Done, Item, Work
 from tilery.workloads.pointcloud import deciding, drawing, fragments, layers, merging, ortho, point_kernels, regions, sheets
 from tilery.workloads.pointcloud.array_module import array_module
+from tilery.workloads.pointcloud.class_layer import Places
 from tilery.workloads.pointcloud.classify import classify
 from tilery.workloads.pointcloud.columns import Columns, iter_columns
 from tilery.workloads.pointcloud.compiled import kernels_for
@@ -196,13 +197,15 @@ def read_points(work: Work[PointCloudOptions], items: list[Item], frame: Frame) 
         np.zeros((total, 3), np.uint16) if coloured else None,
     )
     x, y, contexts = np.empty(total, np.int32), np.empty(total, np.int32), np.zeros(total, np.uint8)
+    room = Places(x, y, points.z, points.returns, contexts, points.source, points.intensity, points.rgb)
     corner: TileIndex | None = None
     start = 0
     for item in items:
         file, source = files[item["file"]], work.run.sources[item["file"]]
         wanted = {"intensity": frame.needs.intensity, "rgb": coloured}
-        for _, columns in iter_columns(work.store, source, file, shard_of(item), **wanted):
-            to = slice(start, start + len(columns))
+        mine = room.part(slice(start, start + item["count"]))
+        for _, columns in iter_columns(work.store, source, file, shard_of(item), **wanted, into=mine):
+            to = slice(start, start + len(columns))  # what was decoded there stays there
             corner = corner or tile_of_first(file, columns, frame)
             stored, into = (columns.x, columns.y, columns.z), (x[to], y[to], points.z[to])
             write_millimetres(file, stored, frame.unit_m, frame.z_unit_m, corner_mm(corner, frame), into)
