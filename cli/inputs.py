@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tilery import keys, registry
+from tilery.manifest import READY_LIMIT
 from tilery.options import from_text, parse
 from tilery.outcomes import BadInput
 
@@ -50,9 +51,11 @@ class Request:
         return self.prefix + file.name
 
     def ready(self) -> bytes:
-        """`_READY.json`: the options, and the files with their sizes, so that a short upload is noticed."""
+        """`_READY.json`: the options, and the files with their sizes, so that a short upload is noticed; of more files than it
+        may name, all that lie there are meant."""
         files = [{"name": keys.plain(file.name), "size": file.size} for file in self.files]
-        return json.dumps({"options": self.options, "files": files}, indent=1, ensure_ascii=False).encode()
+        full = json.dumps({"options": self.options, "files": files}, indent=1, ensure_ascii=False).encode()
+        return full if len(full) <= READY_LIMIT else json.dumps({"options": self.options}).encode()
 
     def identity(self) -> dict[str, Any]:
         """What makes two requests the same: where the files are, their sizes and times, and the options."""

@@ -159,15 +159,16 @@ def _dataset(store: Store, drop: keys.Drop, key: str, version: str) -> tuple[lis
     ready = _read_ready(store, drop, key, version)
     options = ready.all_options
     parse(registry.options(drop.workload), options, f"{drop.dataset}/{keys.READY}")
-    found = {keys.plain(entry.key.removeprefix(drop.prefix)): entry for entry in store.list(drop.prefix) if entry.key != key}
+    there = (entry for entry in store.list(drop.prefix) if entry.key != key)  # half a million: never held beside the sources
     endings = registry.suffixes(drop.workload)
     if ready.files is not None:
         _distinct(drop, ready.files)
+        found = {keys.plain(entry.key.removeprefix(drop.prefix)): entry for entry in there}
         return [_listed(drop, file, found, endings) for file in ready.files], options
-    taken = [entry for name, entry in found.items() if name.lower().endswith(endings)]
-    if not taken:
+    sources = [_source(drop, entry, entry.version) for entry in there if entry.key.lower().endswith(endings)]
+    if not sources:
         raise BadInput(f"{drop.dataset} holds no file that {drop.workload} reads ({', '.join(endings)})")
-    return [_source(drop, entry, entry.version) for entry in taken], options
+    return sources, options
 
 
 def _read_ready(store: Store, drop: keys.Drop, key: str, version: str) -> Ready:

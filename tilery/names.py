@@ -27,7 +27,7 @@ class Function:
 FUNCTIONS = {
     function.name: function
     for function in (
-        Function("intake", "control", 1024, 240, False),
+        Function("intake", "control", 2048, 240, False),
         Function("size", "data", 2048, 900, True),
         Function("whole", "data", 8192, 900, True),
         Function("plan", "control", 2048, 900, True),

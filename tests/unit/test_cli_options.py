@@ -127,6 +127,11 @@ def test_several_files_are_one_dataset_named_after_their_folder(numbers: Path) -
     }
 
 
+def test_of_more_files_than_ready_may_name_all_that_lie_there_are_meant(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.inputs.READY_LIMIT", 40)
+    assert json.loads(request("sums", [numbers], ["lines=2"], "local").ready()) == {"options": {"lines": 2}}
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", "tab\there"])
 def test_a_dataset_name_that_no_store_takes_is_refused(name: str, numbers: Path) -> None:
     with pytest.raises(BadInput, match="--name"):

@@ -251,6 +251,16 @@ def test_a_named_sha256_is_checked_where_the_store_keeps_another_checksum(
             sizing.size(store, "acme", run_id)
 
 
+def test_very_many_inputs_are_told_apart_by_their_versions_and_none_is_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizing, "MANY", 0)
+    monkeypatch.setattr(type(store), "digest", lambda *_, **__: pytest.fail("its digest was asked for"))
+    first, again = sizing.size(store, "acme", drop(store, {})), sizing.size(store, "acme", drop(store, {"lines": 7}))
+    assert first.sources[0].digest == f"version:{first.sources[0].version}"
+    assert (first.fingerprint == again.fingerprint) is (first.sources[0].version == again.sources[0].version)
+
+
 def test_finished_stages_are_shared_only_while_their_files_are_young(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TILERY_WORK_EXPIRES_DAYS", "14")
     folders = []
