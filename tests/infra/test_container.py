@@ -31,6 +31,12 @@ def test_the_image_holds_all_that_the_docker_context_lets_through() -> None:
     assert {one for one in copied if not one.startswith("--from=")} == let_through
 
 
+def test_what_root_made_while_building_stays_in_nobodys_way() -> None:
+    """Caches below /tmp are folders of whoever comes first: later the worker could not write to them."""
+    prepared = DOCKERFILE.read_text().partition(" AS prepared")[2].partition("\nFROM ")[0]
+    assert prepared.rstrip().endswith("rm -rf /tmp/*")
+
+
 def test_neither_image_runs_as_root() -> None:
     stages = DOCKERFILE.read_text().split("\nFROM ")
     for target in ("cuda", "cpu"):
