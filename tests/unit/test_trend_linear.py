@@ -231,6 +231,24 @@ def test_the_seasonal_fit_is_least_squares_and_finds_the_peak() -> None:
     assert found["amplitude_2"] == pytest.approx(np.hypot(wanted[4], wanted[5]), rel=1e-7)
     assert found["peak_day_1"] == pytest.approx(200, abs=2)
     assert found["seasonal_r2"] > 0.99
+    x, y = np.stack(columns, 1)[there], values[there, 0]
+    rest, freedom = y - x @ wanted, len(y) - x.shape[1]
+    t = wanted[1] / np.sqrt(rest @ rest / freedom * np.linalg.inv(x.T @ x)[1, 1])
+    assert found["seasonal_p"] == pytest.approx(2 * stats.t.sf(abs(t), freedom), rel=1e-6, abs=1e-290)
+
+
+def test_the_p_of_a_seasonal_slope_is_uniform_where_there_is_none() -> None:
+    of_year = (DAYS % 365).astype(float)
+    noise = np.random.default_rng(2).normal(0, 1, (61, 4000)) + np.cos(2 * np.pi * of_year / YEAR_DAYS)[:, None]
+    p = seasonal.fit(DAYS, of_year, noise, 1)[seasonal.bands(1).index("seasonal_p")]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_the_curve_goes_through_what_was_fitted() -> None:
+    of_year = (DAYS % 365).astype(float)
+    exact = 3 + 0.01 * DAYS + 2 * np.cos(2 * np.pi * (of_year - 100) / YEAR_DAYS)
+    at = seasonal.curve(DAYS, of_year, exact[:, None], 1, (DAYS[::7], of_year[::7]))
+    assert at[:, 0] == pytest.approx(exact[::7], rel=1e-9)
 
 
 def test_a_series_too_short_for_its_seasons_gets_none() -> None:

@@ -547,6 +547,34 @@ def test_real_sentinel_2_ndvi_under_clouds(runs: TrendRuns, tmp_path: Path) -> N
     assert result.record.counts["falling"] > 50
 
 
+def test_maps_counts_and_plots_show_the_model_that_was_asked_for(runs: TrendRuns, tmp_path: Path) -> None:
+    """Half a year more of summer at the end: a line rises everywhere, a line beside seasons where there is a change."""
+    days = [date(2015, 1, 10) + timedelta(days=10 * number) for number in range(62)]
+    random, files = np.random.default_rng(8), []
+    for day in days:
+        season = 4000 - 3000 * np.cos(2 * np.pi * (day.timetuple().tm_yday - 15) / 365.25)
+        values = season + random.normal(0, 100, (12, 12))
+        values[3:5, 3:5] -= 400 * (day - days[0]).days / 365.25
+        files.append(write(tmp_path / f"s_{day}.tif", values.round().astype(np.uint16), nodata=0))
+    asked = runs.run(files, harmonics=1, robust=True)
+    bands, counts = asked.bands(), asked.record.counts
+    chosen = {(one["row"], one["column"]) for one in asked.json("series.json")}
+    assert ((bands["p"] < 0.05) & (bands["slope"] > 0)).sum() > 100
+    assert counts["rising"] == (((bands["seasonal_p"] < 0.05) & (bands["seasonal_slope"] > 0)).sum()) < 20
+    assert counts["falling"] >= 4
+    assert counts["sen_rising"] == ((bands["mk_p"] < 0.05) & (bands["sen_slope"] > 0)).sum()
+    assert chosen & {(3, 3), (3, 4), (4, 3), (4, 4)}
+    first = asked.json("series.json")[0]
+    fitted = np.interp([date.fromisoformat(text).toordinal() for text in first["dates"]], *along(first["curve"]))
+    assert np.abs(fitted - first["values"]).mean() < 120
+    assert asked.bytes("overview_sen.png") != asked.bytes("overview.png")
+    assert asked.json("item.json")["assets"]["overview_sen"]["href"] == "./overview_sen.png"
+
+
+def along(curve: dict[str, Any]) -> tuple[list[int], list[float]]:
+    return [date.fromisoformat(text).toordinal() for text in curve["dates"]], curve["values"]
+
+
 def test_real_modis_ndvi_in_jpeg_2000(runs: TrendRuns) -> None:
     import rasterio
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from tilery.workload import Done, Item, Work
-from tilery.workloads.trend import expression, linear, rasters, strongest, window
+from tilery.workloads.trend import expression, linear, rasters, robust, seasonal, strongest, window
 from tilery.workloads.trend.options import TrendOptions
 from tilery.workloads.trend.reading import Reader
 from tilery.workloads.trend.scenes import Series
+from tilery.workloads.trend.seasonal import YEAR_DAYS
 from tilery.workloads.trend.window import bands
 
 NAME = "trend.tif"
-UNITS = {"n": "dates", "r2": "", "p": "", "mk_tau": "", "mk_p": "", "seasonal_r2": ""}
+CURVE = 600
+"""Places of a drawn curve, at most."""
+UNITS = {"n": "dates", "r2": "", "p": "", "mk_tau": "", "mk_p": "", "seasonal_r2": "", "seasonal_p": ""}
 
 
 def merge(work: Work[TrendOptions], item: Item) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def merge(work: Work[TrendOptions], item: Item) -> dict[str, Any]:
     work.store.upload(str(path), work.out(NAME))
     chosen = strongest.choose((one for value in item["values"] for one in value["strongest"]), work.options.series)
     reader = Reader(work.store, work.run.sources, series, work.options, work.scratch)
-    names = ("pixels", "with_trend", "observations", "rising", "falling")
+    names = dict.fromkeys(name for value in item["values"] for name in value if name != "strongest")
     totals = {name: sum(value[name] for value in item["values"]) for name in names}
     return {"counts": totals, "series": _with_series(reader, chosen)}
 
@@ -119,17 +123,18 @@ def unit(band: str, quantity: str) -> str:
 
 
 def _with_series(reader: Reader, chosen: Sequence[strongest.Candidate]) -> list[dict[str, Any]]:
-    """The chosen pixels with their valid dates and values, and the line through them."""
+    """The chosen pixels with their valid dates and values, and what was fitted to them: R^2 is that of the first model."""
     if not chosen:
         return []
+    series, options = reader.series, reader.options
     stacked = reader.pixels([(one["column"], one["row"]) for one in chosen])
-    values = window.values_of(stacked, reader.series)
-    line = linear.of_floats(window.days_of(reader.series), values, 2)
-    valid, dates = np.isfinite(values), reader.series.dates
-    return [
+    values = window.values_of(stacked, series)
+    line = linear.of_floats(window.days_of(series), values, 2)
+    valid, dates = np.isfinite(values), series.dates
+    found = [
         {
             **one,
-            "dates": [dates[date].isoformat() for date in np.flatnonzero(valid[:, at])],
+            "dates": [dates[place].isoformat() for place in np.flatnonzero(valid[:, at])],
             "values": values[valid[:, at], at].tolist(),
             "intercept": float(line.intercept[at]),
             "r2": float(line.r2[at]),
@@ -137,3 +142,25 @@ def _with_series(reader: Reader, chosen: Sequence[strongest.Candidate]) -> list[
         }
         for at, one in enumerate(chosen)
     ]
+    days, of_year = window.days_of(series).astype(np.float64), window.days_of_year(dates)
+    if options.harmonics:
+        at = _times(series)
+        when = np.array([(day - series.epoch).days for day in at], np.float64), window.days_of_year(at)
+        curves = seasonal.curve(days, of_year, values, options.harmonics, when)
+        r2 = seasonal.fit(days, of_year, values, options.harmonics)[seasonal.bands(options.harmonics).index("seasonal_r2")]
+        for number, one in enumerate(found):
+            one["r2"] = float(r2[number])
+            one["curve"] = {"dates": [day.isoformat() for day in at], "values": curves[:, number].tolist()}
+    if options.robust:
+        slopes = robust.fit(days, values, 2)[0]
+        middles = np.nanmedian(values - slopes * days[:, None], axis=0)  # half of the values lie above the line
+        for number, one in enumerate(found):
+            one["sen_slope"], one["sen_intercept"] = float(slopes[number] * YEAR_DAYS), float(middles[number])
+    return found
+
+
+def _times(series: Series) -> list[date]:
+    """Days on which a curve is drawn: close enough for a year's cycles, few enough for long series."""
+    first, last = series.dates[0], series.dates[-1]
+    step = max(3, (last - first).days // CURVE)
+    return [first + timedelta(days=day) for day in range(0, (last - first).days + 1, step)]

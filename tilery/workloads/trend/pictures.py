@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import date
-from math import floor, log10
+from math import floor, hypot, log10
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,9 @@ def _plot(
     draw.text((at[0] + 20, at[1] + 27), f"n {pixel['n']}, R2 {pixel['r2']:.2f}, p {pixel['p']:.2g}", SOFT, _font(12))
     days = np.array([(date.fromisoformat(text) - epoch).days for text in pixel["dates"]], np.float64)
     values = np.array(pixel["values"])
-    line = pixel["intercept"] + pixel["slope"] / YEAR_DAYS * days
-    low, high = float(min(values.min(), line.min())), float(max(values.max(), line.max()))
+    fitted, ranks = _fitted(pixel, days, epoch), _ranks(pixel, days)
+    drawn = np.concatenate([values, *[line[1] for line in (fitted, ranks) if line]])
+    low, high = float(drawn.min()), float(drawn.max())
     pad = 0.06 * (high - low) or 1.0
     low, high = low - pad, high + pad
     span = max(float(days[-1] - days[0]), 1.0)
@@ -122,7 +123,37 @@ def _plot(
         x, y = place(float(day), float(value))
         draw.ellipse((x - 2.5, y - 2.5, x + 2.5, y + 2.5), fill=(58, 110, 165))
     colour = (4, 110, 90) if pixel["slope"] > 0 else (150, 80, 20)
-    draw.line((*place(days[0], line[0]), *place(days[-1], line[-1])), colour, 3)
+    if ranks:
+        _dashed(draw, [place(*one) for one in zip(*ranks, strict=True)])
+    draw.line([place(*one) for one in zip(*fitted, strict=True)], colour, 3, joint="curve")
+
+
+Curve = tuple[NDArray[Any], NDArray[Any]]
+
+
+def _fitted(pixel: dict[str, Any], days: NDArray[Any], epoch: date) -> Curve:
+    """The fitted model of a pixel as days and values, between its first date and its last: a line, or one with its seasons."""
+    if "curve" not in pixel:
+        ends = days[[0, -1]]
+        return ends, pixel["intercept"] + pixel["slope"] / YEAR_DAYS * ends
+    at = np.array([(date.fromisoformat(text) - epoch).days for text in pixel["curve"]["dates"]], np.float64)
+    inside = (at >= days[0]) & (at <= days[-1])
+    return at[inside], np.array(pixel["curve"]["values"])[inside]
+
+
+def _ranks(pixel: dict[str, Any], days: NDArray[Any]) -> Curve | None:
+    if "sen_slope" not in pixel:
+        return None
+    ends = days[[0, -1]]
+    return ends, pixel["sen_intercept"] + pixel["sen_slope"] / YEAR_DAYS * ends
+
+
+def _dashed(draw: ImageDraw.ImageDraw, line: Sequence[tuple[float, float]]) -> None:
+    (x, y), (to_x, to_y) = line
+    parts = max(1, round(hypot(to_x - x, to_y - y) / 7))
+    for part in range(0, parts, 2):
+        ends = [(x + (to_x - x) * share, y + (to_y - y) * share) for share in (part / parts, min(1, (part + 1) / parts))]
+        draw.line(ends, INK, 2)
 
 
 def _legend(canvas: Image.Image, top: int, limit: float, alpha: float, unit: str, width: int) -> None:

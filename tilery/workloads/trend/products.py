@@ -17,7 +17,7 @@ from tilery.workloads.trend.grid import crs_name
 from tilery.workloads.trend.mosaic import NAME, UNITS
 from tilery.workloads.trend.options import TrendOptions
 from tilery.workloads.trend.scenes import Series
-from tilery.workloads.trend.window import bands
+from tilery.workloads.trend.window import MAPS, Model, bands, models
 
 
 def publish(publication: Publication[TrendOptions]) -> Published:
@@ -30,17 +30,19 @@ def publish(publication: Publication[TrendOptions]) -> Published:
         raise BadInput(f"{NAME} of this run is gone from the work folder; run `tilery redo --from merge`")
     work.store.compose(f"{publication.folder}/{NAME}", [Span(entry.key, 0, entry.size)])
     quantity = options.quantity
-    slope, p = _small(publication, entry.key, entry.size)
-    map_png = pictures.overview(
-        slope,
-        p,
-        options.alpha,
-        f"{work.run.dataset}: trend of {quantity}, {series.dates[0]} to {series.dates[-1]}",
-        f"{quantity} per year",
-        [((one["column"] + 0.5) / series.grid.width, (one["row"] + 0.5) / series.grid.height) for one in merged["series"]],
-    )
+    places = [((one["column"] + 0.5) / series.grid.width, (one["row"] + 0.5) / series.grid.height) for one in merged["series"]]
+    maps = [
+        pictures.overview(
+            *_small(publication, model, entry.key, entry.size),
+            options.alpha,
+            f"{work.run.dataset}: trend of {quantity}, {series.dates[0]} to {series.dates[-1]}",
+            f"{quantity} per year, {model.name}",
+            places,
+        )
+        for model in models(options)
+    ]
     item = stac.item(work.run.dataset, series, options, work.run.version)
-    files: list[tuple[str, str, bytes]] = [("overview", "overview.png", map_png)]
+    files: list[tuple[str, str, bytes]] = [("overview", name, picture) for name, picture in zip(MAPS, maps, strict=False)]
     plots = pictures.series(merged["series"], series.epoch, quantity) if merged["series"] else None
     if plots:
         files.append(("series", "series.png", plots))
@@ -50,21 +52,23 @@ def publish(publication: Publication[TrendOptions]) -> Published:
     for _, path, data in files:
         work.store.put(f"{publication.folder}/{path}", data)
     links = [("trend", NAME, entry.size), *((kind, path, len(data)) for kind, path, data in files)]
-    page = _report(publication, series, counts, map_png, plots, links).html().encode()
+    page = _report(publication, series, counts, maps, plots, links).html().encode()
     work.store.put(f"{publication.folder}/report.html", page)
     products = [publication.product(kind, path) for kind, path, _ in [*links, ("report", "report.html", len(page))]]
     warnings = [] if counts["with_trend"] else ["no pixel has enough valid dates for a trend; check nodata, mask and pattern"]
     return Published(products, counts, warnings)
 
 
-def _small(publication: Publication[TrendOptions], key: str, size: int) -> tuple[Any, Any]:
-    """Slope and p at most as large as the picture: an overview of the COG as it is, for any other size decodes blocks often."""
+def _small(publication: Publication[TrendOptions], model: Model, key: str, size: int) -> tuple[Any, Any]:
+    """Slope and p of a model, at most as large as the picture: an overview of the COG as it is, for any other size decodes
+    blocks often."""
     work = publication.work
     with rasters.opened(work.store, Source(name=NAME, key=key, size=size, version=""), work.scratch, 0) as dataset:
         known = [1, *dataset.overviews(1)]
         share = next((one for one in known if max(dataset.shape) <= one * pictures.LARGEST), known[-1])
         shape = [-(-side // share) for side in dataset.shape]
-        slope, p = dataset.read([1, 5], out_shape=(2, *shape)).astype(np.float64)
+        numbers = [bands(work.options).index(name) + 1 for name in (model.slope, model.p)]
+        slope, p = dataset.read(numbers, out_shape=(2, *shape)).astype(np.float64)
     return slope, p
 
 
@@ -72,7 +76,7 @@ def _report(
     publication: Publication[TrendOptions],
     series: Series,
     counts: dict[str, int],
-    map_png: bytes,
+    maps: list[bytes],
     plots: bytes | None,
     links: list[tuple[str, str, int]],
 ) -> Report:
@@ -85,12 +89,24 @@ def _report(
         work.run.dataset, f"per-pixel trend of {quantity}" + (f" = {spelled}" if spelled else ""), str(record["status"])
     )
     page.holes([f"{stage}/{one}" for stage, missing in publication.missing.items() for one in missing])
+    named, ranks = models(options)[0].name, "sen_rising" in counts
     page.figures(
         [
             Figure("Dates", f"{len(days):,}", f"{days[0]} to {days[-1]}"),
             Figure("Pixels with a trend", f"{counts['with_trend']:,}", f"of {counts['pixels']:,}"),
-            Figure("Rising", f"{100 * counts['rising'] / tried:.1f} %", f"p < {options.alpha:g}"),
-            Figure("Falling", f"{100 * counts['falling'] / tried:.1f} %", f"p < {options.alpha:g}"),
+            Figure("Rising", f"{100 * counts['rising'] / tried:.1f} %", f"p < {options.alpha:g}, {named}"),
+            Figure("Falling", f"{100 * counts['falling'] / tried:.1f} %", f"p < {options.alpha:g}, {named}"),
+            *(
+                [
+                    Figure(
+                        "Rising / falling by ranks",
+                        f"{100 * counts['sen_rising'] / tried:.1f} / {100 * counts['sen_falling'] / tried:.1f} %",
+                        f"p < {options.alpha:g}, {models(options)[1].name}",
+                    )
+                ]
+                if ranks
+                else []
+            ),
             Figure("Valid dates a pixel", f"{counts['observations'] / max(counts['pixels'], 1):.1f}", f"of {len(days)}"),
         ]
     )
@@ -98,24 +114,25 @@ def _report(
         "Slope",
         [
             Picture(
-                map_png,
-                f"Change per year. Full colour where p < {options.alpha:g}, faded elsewhere, hatched where there is no trend.",
-                f"Map of slopes: {counts['rising']:,} pixels rise and {counts['falling']:,} fall significantly",
+                picture,
+                f"Change per year by {model.name}. Full colour where p < {options.alpha:g}, faded elsewhere, hatched where "
+                "there is no trend.",
+                f"Map of slopes: {counts[rise]:,} pixels rise and {counts[fall]:,} fall significantly",
+            )
+            for picture, model, rise, fall in zip(
+                maps, models(options), ("rising", "sen_rising"), ("falling", "sen_falling"), strict=False
             )
         ],
     )
     if plots:
         page.pictures(
             "The strongest pixels",
-            [Picture(plots, "Valid values and the fitted line; numbers as on the map.", "Plots of single pixels' series")],
+            [Picture(plots, _drawn(options), "Plots of single pixels' series")],
         )
     page.warnings(list(record["warnings"]))
     page.text(
         "How to read it",
-        f"The slope is the ordinary least squares change per year of 365.25 days; the intercept is the line's value on "
-        f"{series.epoch}. p is two-sided and takes the dates of a pixel as independent: neighbouring dates that are alike "
-        "make it too small. With this many pixels, about "
-        f"{100 * options.alpha:g} % would fall below {options.alpha:g} by chance alone.",
+        _told(series, options),
     )
     page.table(
         f"Bands of {NAME}",
@@ -126,6 +143,33 @@ def _report(
     page.timings(record["timings"]["stages"], record["timings"]["total_s"])
     page.files("Products", [FileLink(path, kind, size) for kind, path, size in links])
     return page
+
+
+def _drawn(options: TrendOptions) -> str:
+    model = "the fitted trend with its seasons" if options.harmonics else "the fitted line"
+    ranks = " (dashed: Theil-Sen)" if options.robust else ""
+    return f"Valid values and {model}{ranks}; numbers as on the map."
+
+
+def _told(series: Series, options: TrendOptions) -> str:
+    """How the numbers are to be read."""
+    said = [
+        f"The slope is the ordinary least squares change per year of 365.25 days; the intercept is the line's value on "
+        f"{series.epoch}. p is two-sided and takes the dates of a pixel as independent: neighbouring dates that are alike "
+        f"make it too small. With this many pixels, about {100 * options.alpha:g} % would fall below {options.alpha:g} by "
+        "chance alone."
+    ]
+    if options.harmonics:
+        said.append(
+            "The map, the counts and the plots show seasonal_slope and seasonal_p: the trend beside yearly cycles, fitted "
+            "together, so that an odd part of a year at either end does not pass for a change."
+        )
+    if options.robust:
+        said.append(
+            "sen_slope is the median of the slopes between all pairs of dates, and mk_p says whether values rise or fall in "
+            "order; neither is pulled by outliers, and neither knows of seasons."
+        )
+    return " ".join(said)
 
 
 def _unit(band: str, quantity: str) -> str:

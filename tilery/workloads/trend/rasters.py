@@ -36,6 +36,8 @@ OUR_NAMES = re.compile(r"^'?(/vsi\S*/)?\d+\.\w+[:,']? ?")
 """What a file is called while GDAL reads it, at the start of what GDAL says."""
 HEAD = 1 << 16
 """Bytes at the start of a file that are read at once: headers and most tile indexes."""
+SMALL = 1 << 19
+"""A file of no more bytes than this is read at once: one request instead of one for the header and one for each block."""
 SETTINGS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing, no side files
     "GDAL_PAM_ENABLED": "NO",
@@ -109,7 +111,7 @@ def _dataset(
         path = _local(store, source, scratch, number)
         name = f'ZARR:"/vsizip/{{{path}}}{_zarr_root(path, source)}"'
         return rasterio.open(f"{name}:/{variable}" if variable else name, driver=kind)
-    head = store.get_range(source.key, 0, HEAD, version=source.version)
+    head = store.get_range(source.key, 0, HEAD if source.size > SMALL else source.size, version=source.version)
 
     def file(*_: Any, **__: Any) -> RangeFile:
         return RangeFile(store, source, head, failures)

@@ -16,55 +16,92 @@ from numpy.typing import NDArray
 from tilery import machine_code
 from tilery.machine_code import NOTHING, Array, called, kernel
 from tilery.workloads.trend.instructions import root
-from tilery.workloads.trend.significance import Floats
+from tilery.workloads.trend.significance import Floats, p_values, table
 
 PROCESSORS = tuple(machine_code.VECTORS)
 YEAR_DAYS = 365.25
-READ, TABLE = Array("float64", 2, readonly=True), Array("float64", 2)
+READ, TABLE, ROW = Array("float64", 2, readonly=True), Array("float64", 2), Array("float64")
 
 
 def bands(harmonics: int) -> list[str]:
     """The names of what `fit` returns, in order."""
     cycles = [name for k in range(1, harmonics + 1) for name in (f"amplitude_{k}", f"peak_day_{k}")]
-    return ["seasonal_slope", "seasonal_r2", "seasonal_rmse", *cycles] if harmonics else []
+    return ["seasonal_slope", "seasonal_r2", "seasonal_rmse", "seasonal_p", *cycles] if harmonics else []
 
 
 def fit(days: NDArray[Any], day_of_year: NDArray[Any], values: Floats, harmonics: int) -> Floats:
-    """(bands, pixels) of (dates, pixels) values. Slope per day; `peak_day` counts from 1 January, 0 to 365.25.
+    """(bands, pixels) of (dates, pixels) values. Slope per day; p is two-sided, of the slope beside cycles; `peak_day` counts
+    from 1 January, 0 to 365.25.
 
     A pixel needs two dates more than the model has unknowns; NaN otherwise, and where dates cannot tell the terms apart.
     """
+    solved, _ = _solved(days, day_of_year, values, harmonics)
+    out = np.empty((4 + 2 * harmonics, values.shape[1]))
+    out[0] = solved[1] / YEAR_DAYS
+    out[1:3] = solved[-5:-3]
+    freedom, r, unexplained = solved[-3:]
+    room = np.empty(freedom.size), np.empty(freedom.size, np.int64)
+    probabilities(freedom, r, unexplained, *table(), *room, out[3])
+    for k in range(1, harmonics + 1):
+        cosine, sine = solved[2 * k], solved[2 * k + 1]
+        out[2 + 2 * k] = np.hypot(cosine, sine)
+        out[3 + 2 * k] = np.mod(np.arctan2(sine, cosine) / (2 * np.pi), 1.0) * YEAR_DAYS / k
+    return out
+
+
+def curve(
+    days: NDArray[Any],
+    day_of_year: NDArray[Any],
+    values: Floats,
+    harmonics: int,
+    at: tuple[NDArray[Any], NDArray[Any]],
+) -> Floats:
+    """(times, pixels): what the fitted model says at other times, `at` (days, days of the year)."""
+    solved, middle = _solved(days, day_of_year, values, harmonics)
+    wanted: Floats = _design(*at, harmonics, middle) @ solved[: 2 + 2 * harmonics]
+    return wanted
+
+
+def _solved(days: NDArray[Any], day_of_year: NDArray[Any], values: Floats, harmonics: int) -> tuple[Floats, float]:
+    """What `solve` gives, and the middle of the years, from which it counts."""
+    middle = float((days / YEAR_DAYS).mean())
+    design = _design(days, day_of_year, harmonics, middle)
+    terms = design.shape[1]
+    solved = np.empty((terms + 5, values.shape[1]))
+    solve(design, np.ascontiguousarray(values, np.float64), np.empty((terms, terms)), np.empty((2, terms)), solved)
+    return solved, middle
+
+
+def _design(days: NDArray[Any], day_of_year: NDArray[Any], harmonics: int, middle: float) -> Floats:
+    """(dates, terms)."""
     years = days / YEAR_DAYS
-    middle = float(years.mean())
     columns = [np.ones_like(years), years - middle]
     for k in range(1, harmonics + 1):
         angle = 2 * np.pi * k * (day_of_year / YEAR_DAYS)
         columns += [np.cos(angle), np.sin(angle)]
-    design = np.stack(columns, axis=1)
-    terms = design.shape[1]
-    solved = np.empty((terms + 2, values.shape[1]))
-    solve(design, np.ascontiguousarray(values, np.float64), np.empty((terms, terms)), np.empty(terms), solved)
-    out = np.empty((3 + 2 * harmonics, values.shape[1]))
-    out[0] = solved[1] / YEAR_DAYS
-    out[1:3] = solved[-2:]
-    for k in range(1, harmonics + 1):
-        cosine, sine = solved[2 * k], solved[2 * k + 1]
-        out[1 + 2 * k] = np.hypot(cosine, sine)
-        out[2 + 2 * k] = np.mod(np.arctan2(sine, cosine) / (2 * np.pi), 1.0) * YEAR_DAYS / k
-    return out
+    return np.stack(columns, axis=1)
 
 
-@kernel(NOTHING, READ, READ, TABLE, Array("float64"), TABLE)
-def solve(design: Any, values: Any, normal: Any, right: Any, out: Any) -> None:
-    """Normal equations by Cholesky, pixel by pixel: coefficients, then R^2, RMSE. `normal` and `right` are working memory."""
+@kernel(NOTHING, ROW, ROW, ROW, TABLE, TABLE, ROW, Array("int64"), ROW)
+def probabilities(n: Any, r: Any, unexplained: Any, rows: Any, known: Any, power: Any, places: Any, p: Any) -> None:
+    """As `significance.p_values`."""
+    p_values(n, r, unexplained, rows, known, power, places, p)
+
+
+@kernel(NOTHING, READ, READ, TABLE, TABLE, TABLE)
+def solve(design: Any, values: Any, normal: Any, room: Any, out: Any) -> None:
+    """Normal equations by Cholesky, pixel by pixel: coefficients, R^2, RMSE; and for p of the second one, degrees of freedom
+    and 2, its partial correlation with the values, and what that leaves unexplained. `normal` and `room` are working memory."""
     dates, terms = design.shape
+    right, unit = room[0], room[1]
     for pixel in range(values.shape[1]):
         for i in range(terms):
             right[i] = 0.0
             for j in range(terms):
                 normal[i, j] = 0.0
-        for i in range(terms + 2):
+        for i in range(terms + 5):
             out[i, pixel] = nan
+        out[terms + 2, pixel] = 0.0
         n, mean = 0, 0.0
         for date in range(dates):
             value = values[date, pixel]
@@ -99,6 +136,18 @@ def solve(design: Any, values: Any, normal: Any, right: Any, out: Any) -> None:
         out[0, pixel] += mean
         out[terms, pixel] = max(0.0, 1 - left / total) if total > 0 else 0.0
         out[terms + 1, pixel] = root(left / n)
+        alone = 0.0  # the second of the diagonal of the inverse: what the slope varies by, in units of what is left
+        for i in range(1, terms):
+            unit[i] = 1.0 if i == 1 else 0.0
+            for k in range(1, i):
+                unit[i] -= normal[i, k] * unit[k]
+            unit[i] /= normal[i, i]
+            alone += unit[i] * unit[i]
+        told = right[1] * right[1] / alone
+        out[terms + 2, pixel] = n - terms + 2
+        if total > 0:
+            out[terms + 4, pixel] = left / (left + told) if left + told > 0 else nan
+            out[terms + 3, pixel] = root(told / (left + told)) if left + told > 0 else nan
 
 
 @called

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rasterio.crs import CRS
@@ -10,7 +11,7 @@ from rasterio.warp import transform_bounds
 from tilery.workloads.trend.mosaic import NAME, unit
 from tilery.workloads.trend.options import TrendOptions
 from tilery.workloads.trend.scenes import Series
-from tilery.workloads.trend.window import bands
+from tilery.workloads.trend.window import MAPS, bands, models
 
 
 def item(name: str, series: Series, options: TrendOptions, created_by: str) -> dict[str, Any]:
@@ -57,7 +58,10 @@ def item(name: str, series: Series, options: TrendOptions, created_by: str) -> d
                     for band in bands(options)
                 ],
             },
-            "overview": {"href": "./overview.png", "type": "image/png", "roles": ["overview"]},
+            **{
+                Path(path).stem: {"href": f"./{path}", "type": "image/png", "roles": ["overview"], "title": model.name}
+                for path, model in zip(MAPS, models(options), strict=False)
+            },
             "report": {"href": "./report.html", "type": "text/html", "roles": ["metadata"]},
         },
     }

@@ -20,9 +20,8 @@ MOST = 12
 Candidate = dict[str, Any]
 
 
-def of_window(result: NDArray[Any], column: int, row: int, options: TrendOptions) -> list[Candidate]:
+def of_window(slope: NDArray[Any], p: NDArray[Any], column: int, row: int, options: TrendOptions) -> list[Candidate]:
     """The candidates of a window whose first pixel is (column, row): {row, column, slope, p}, the strongest first."""
-    slope, p = result[0], result[4]
     strength = np.where(p < options.alpha, np.abs(slope), -1.0)
     cell = options.block // CELLS
     found: list[Candidate] = []

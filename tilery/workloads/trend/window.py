@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from datetime import date
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,32 @@ from tilery.workloads.trend.significance import Floats
 _BLOCK = 1024
 """Pixels whose series stay in the processor's cache while seasons and ranks are fitted."""
 LINEAR = ["slope", "intercept", "n", "r2", "p", "rmse"]
+
+
+MAPS = ("overview.png", "overview_sen.png")
+"""The maps of `models`, in their order."""
+
+
+class Model(NamedTuple):
+    """A way to fit a trend: which bands hold its slope and its p, and what it is called."""
+
+    slope: str
+    p: str
+    name: str
+
+    def of(self, result: NDArray[Any], options: TrendOptions) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Slope and p of (bands, ...)."""
+        names = bands(options)
+        return result[names.index(self.slope)], result[names.index(self.p)]
+
+
+def models(options: TrendOptions) -> list[Model]:
+    """What was asked for; the first is what the map, the counts and the strongest pixels go by."""
+    yearly = "1 yearly cycle" if options.harmonics == 1 else f"{options.harmonics} yearly cycles"
+    first = Model("seasonal_slope", "seasonal_p", f"least squares beside {yearly}")
+    line = Model("slope", "p", "least squares")
+    ranks = Model("sen_slope", "mk_p", "Theil-Sen and Mann-Kendall")
+    return [first if options.harmonics else line, *([ranks] if options.robust else [])]
 
 
 def bands(options: TrendOptions) -> list[str]:
@@ -41,7 +68,8 @@ def describe(reader: Reader, box: tuple[int, int, int, int]) -> tuple[bytes, dic
     """A window's result as a file of numpy, and what is to be known of it."""
     column, row, width, height = box
     result = compute(reader, box).reshape(-1, height, width)
-    told = {**counts(result, reader.options.alpha), "strongest": strongest.of_window(result, column, row, reader.options)}
+    slope, p = models(reader.options)[0].of(result, reader.options)
+    told = {**counts(result, reader.options), "strongest": strongest.of_window(slope, p, column, row, reader.options)}
     buffer = io.BytesIO()
     np.save(buffer, result.astype(reader.options.precision, copy=False))
     return buffer.getvalue(), told
@@ -69,22 +97,28 @@ def compute(reader: Reader, box: tuple[int, int, int, int]) -> Floats:
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
+def days_of_year(dates: Sequence[date]) -> Floats:
+    """Days since 1 January."""
+    return np.array([day.timetuple().tm_yday - 1 for day in dates], np.float64)
+
+
 def days_of(series: Series) -> NDArray[np.int64]:
     """The days of the scenes since the epoch."""
     return np.array([scene.day for scene in series.scenes], np.int64)
 
 
-def counts(result: NDArray[Any], alpha: float) -> dict[str, int]:
-    """What the report says of all pixels; adding up windows gives the whole."""
-    slope, n, p = result[0], result[2], result[4]
-    significant = p < alpha
-    return {
-        "pixels": int(slope.size),
-        "with_trend": int(np.isfinite(slope).sum()),
-        "observations": int(n.sum()),
-        "rising": int((significant & (slope > 0)).sum()),
-        "falling": int((significant & (slope < 0)).sum()),
-    }
+def counts(result: NDArray[Any], options: TrendOptions) -> dict[str, int]:
+    """What the report says of all pixels, by the first model and, with names of its own, by ranks; adding up windows gives the
+    whole."""
+    found = {"pixels": int(result[2].size), "observations": int(result[2].sum())}
+    for at, model in enumerate(models(options)):
+        slope, p = model.of(result, options)
+        if at == 0:
+            found["with_trend"] = int(np.isfinite(slope).sum())
+        significant, prefix = p < options.alpha, "sen_" if at else ""
+        found[f"{prefix}rising"] = int((significant & (slope > 0)).sum())
+        found[f"{prefix}falling"] = int((significant & (slope < 0)).sum())
+    return found
 
 
 def _more(stack: Floats, days: NDArray[Any], series: Series, options: TrendOptions) -> Floats:
@@ -92,13 +126,12 @@ def _more(stack: Floats, days: NDArray[Any], series: Series, options: TrendOptio
     layer = _scale(series)
     found = []
     if options.harmonics:
-        of_year = np.array([day.timetuple().tm_yday - 1 for day in series.dates], np.float64)
-        fitted = seasonal.fit(days.astype(np.float64), of_year, stack, options.harmonics)
+        fitted = seasonal.fit(days.astype(np.float64), days_of_year(series.dates), stack, options.harmonics)
         fitted[0] *= YEAR_DAYS * layer.scale
         fitted[2:] *= _factors(seasonal.bands(options.harmonics)[2:], abs(layer.scale))
         if layer.scale < 0:  # the peak of what was stored is the trough of the value
             for k in range(1, options.harmonics + 1):
-                fitted[2 + 2 * k] = np.mod(fitted[2 + 2 * k] + YEAR_DAYS / k / 2, YEAR_DAYS / k)
+                fitted[3 + 2 * k] = np.mod(fitted[3 + 2 * k] + YEAR_DAYS / k / 2, YEAR_DAYS / k)
         found.append(fitted)
     if options.robust:
         fitted = robust.fit(days, stack, options.min_observations)
@@ -109,8 +142,8 @@ def _more(stack: Floats, days: NDArray[Any], series: Series, options: TrendOptio
 
 
 def _factors(names: Sequence[str], scale: float) -> Floats:
-    """What each band is multiplied with: peaks are days and stay."""
-    return np.array([1.0 if name.startswith("peak") else scale for name in names])[:, None]
+    """What each band is multiplied with: peaks are days and p is a share, and stay."""
+    return np.array([1.0 if name.startswith("peak") or name == "seasonal_p" else scale for name in names])[:, None]
 
 
 def _scale(series: Series) -> Layer:
