@@ -53,11 +53,29 @@ def test_a_cut_fragment_is_named(cut: int) -> None:
         fragments.decode(fragments.encode(_small(50, 1))[:cut], "tiles/x1_y2/0")
 
 
-def test_a_flipped_bit_is_noticed() -> None:
-    data = bytearray(fragments.encode(_small(50, 1)))
-    data[-5] ^= 1
-    with pytest.raises(Incomplete, match="damaged"):
-        fragments.decode(bytes(data), "f")
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_flipped_bit_is_noticed_wherever_it_is(flat: bool) -> None:
+    points = _small(50, 1)
+    data = fragments.encode(points.take(np.array([3])) if flat else points)  # of one point every column is constant
+    for place in range(len(data)):
+        with pytest.raises(Incomplete, match="damaged"):
+            fragments.decode(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], "f")
+
+
+@pytest.mark.parametrize("kind", ["u1", "<u2", "<u4"])
+def test_bytes_are_packed_as_pays(kind: str) -> None:
+    random, size = np.random.default_rng(2), np.dtype(kind).itemsize
+    count = 20_000
+    noise = random.integers(0, np.iinfo(kind).max, count).astype(kind)
+    runs = np.repeat(np.arange(count // 1_000), 1_000).astype(kind)
+    sizes = {name: len(fragments._packed(values)) for name, values in (("noise", noise), ("runs", runs), ("same", noise[:1]))}
+    assert sizes == {"noise": size * (count + 5), "runs": sizes["runs"], "same": size * 6}
+    assert sizes["runs"] < count // 50
+    for values in (noise, runs, np.full(count, 7, kind), noise[:0]):
+        sealed = fragments._sealed(b"head", fragments._packed(values))
+        planes = fragments._Planes(sealed, 4, len(values), "f")
+        assert np.array_equal(planes.column(kind), values)
+        planes.end()
 
 
 def labels(index: list[int], value: int, shard: int = 4) -> bytes:

@@ -61,6 +61,14 @@ def test_openings(surface: npt.NDArray[np.int32], radius: int) -> None:
         assert (mine == plain).all()
 
 
+@settings(deadline=None, max_examples=30)
+@given(Surfaces, st.integers(0, 6))
+def test_highest_of_squares(surface: npt.NDArray[np.int32], radius: int) -> None:
+    one, other = both(lambda: squares.highest(surface, radius))
+    assert one.dtype == other.dtype == np.int32
+    assert np.array_equal(one, other)
+
+
 @settings(deadline=None, max_examples=40)
 @given(Surfaces, st.integers(1, 30), st.booleans())
 @example(WIDEST, 3, True)

@@ -1,8 +1,9 @@
 """The bytes that the shuffle between shards and tiles moves: points of one shard for one tile, and their labels back.
 
-A fragment is a header and its columns, split in bytes of equal place and deflated at the fastest level: positions relative to
-the fragment's own corner (int32 mm), return number and count in one byte, the class that the input gave (uint8), index within
-the shard (uint32, ascending), and, where something needs them and the file has them, intensity and colour (uint16).
+A fragment is a header and its columns, split in bytes of equal place, each of which is packed as pays (`_packed`): positions
+relative to the fragment's own corner (int32 mm), return number and count in one byte, the class that the input gave (uint8),
+index within the shard (uint32, ascending), and, where something needs them and the file has them, intensity and colour
+(uint16).
 """
 
 from __future__ import annotations
@@ -19,13 +20,21 @@ import numpy.typing as npt
 from tilery.outcomes import Incomplete
 from tilery.workloads.pointcloud import deciding
 
-_HEADER = struct.Struct("<4sIIBqqqI")
-"""Magic, shard, points, which of the optional columns there are, corner x, y, z (mm), CRC-32 of the deflated columns."""
-_MAGIC = b"TFR2"
+_HEADER = struct.Struct("<4sIIBqqq")
+"""Magic, shard, points, which of the optional columns there are, corner x, y, z (mm)."""
+_MAGIC = b"TFR3"
 _INTENSITY, _RGB = 1, 2
-_LABELS_HEADER = struct.Struct("<4sIIII")
-"""Magic, shard, points, how many of them depend on a region, CRC-32."""
-_LABELS_MAGIC = b"TLB2"
+_LABELS_HEADER = struct.Struct("<4sIII")
+"""Magic, shard, points, how many of them depend on a region."""
+_LABELS_MAGIC = b"TLB3"
+_CRC = struct.Struct("<I")
+"""Of the header and all that follows."""
+_PLANE = struct.Struct("<BI")
+"""How the bytes of one place are packed, and how many follow."""
+_CONSTANT, _PLAIN, _DEFLATED = range(3)
+_SAMPLE, _NOISE = 4096, 100
+"""Of so many bytes, if they are as often alike as if there were more than this number of values, nothing is gained by packing
+them."""
 
 
 COLUMNS = ("x", "y", "z", "returns", "index", "source", "intensity", "rgb")
@@ -90,51 +99,40 @@ def encode(fragment: Fragment) -> bytes:
         relative = column.astype(np.int64) - start
         if count and int(relative.max()) > np.iinfo(np.int32).max:
             raise ValueError("a fragment spreads over more than 2,147 km")
-        body += _planes(relative.astype("<i4"))
-    body += fragment.returns.astype(np.uint8).tobytes()
+        body += _packed(relative.astype("<i4"))
     steps = np.diff(fragment.index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
-    body += _planes(steps)
-    body += fragment.source.astype(np.uint8).tobytes()
+    body += _packed(fragment.returns.astype(np.uint8)) + _packed(steps) + _packed(fragment.source.astype(np.uint8))
     there = 0
     if fragment.intensity is not None:
         there |= _INTENSITY
-        body += _planes(fragment.intensity.astype("<u2"))
+        body += _packed(fragment.intensity.astype("<u2"))
     if fragment.rgb is not None:
         there |= _RGB
-        body += _planes(fragment.rgb.astype("<u2"))
-    packed = _deflated(bytes(body))
-    return _HEADER.pack(_MAGIC, fragment.shard, count, there, *corner, zlib.crc32(packed)) + packed
+        body += _packed(fragment.rgb.astype("<u2"))
+    return _sealed(_HEADER.pack(_MAGIC, fragment.shard, count, there, *corner), body)
 
 
 def decode(data: bytes, name: str) -> Fragment:
     """The fragment of these bytes; `name` (its key) goes into the error. Raises `Incomplete` where the bytes are damaged."""
     if len(data) < _HEADER.size or data[:4] != _MAGIC:
         raise _damaged(name)
-    _, shard, count, there, x0, y0, z0, crc = _HEADER.unpack_from(data)
-    packed = data[_HEADER.size :]
-    if zlib.crc32(packed) != crc:
-        raise _damaged(name)
-    body = zlib.decompress(packed)
-    sizes = [12, 1, 4, 1, 2 if there & _INTENSITY else 0, 6 if there & _RGB else 0]
-    if len(body) != sum(sizes) * count:
-        raise _damaged(name)
-    ends = np.cumsum(sizes) * count
-    xyz, returns, steps, source, intensity, rgb = (
-        body[end - size * count : end] for size, end in zip(sizes, ends.tolist(), strict=True)
-    )
-    x, y, z = (
-        _from_planes(xyz[4 * count * place : 4 * count * (place + 1)], count, 4).view("<u4").ravel() for place in range(3)
-    )
+    _, shard, count, there, x0, y0, z0 = _HEADER.unpack_from(data)
+    planes = _Planes(data, _HEADER.size, count, name)
+    x, y, z = (planes.column("<u4") for _ in range(3))
+    returns, steps, source = (planes.column(kind) for kind in ("u1", "<u4", "u1"))
+    intensity = planes.column("<u2") if there & _INTENSITY else None
+    rgb = planes.table("<u2", 3) if there & _RGB else None
+    planes.end()
     return Fragment(
         shard,
         x.astype(np.int64) + x0,
         y.astype(np.int64) + y0,
         (z.astype(np.int64) + z0).astype(np.int32),
-        np.frombuffer(returns, np.uint8),
-        np.cumsum(_from_planes(steps, count, 4).view("<u4").ravel(), dtype=np.uint32),
-        np.frombuffer(source, np.uint8),
-        _from_planes(intensity, count, 2).view("<u2").ravel() if there & _INTENSITY else None,
-        _from_planes(rgb, count, 6).view("<u2") if there & _RGB else None,
+        returns,
+        np.cumsum(steps, dtype=np.uint32),
+        source,
+        intensity,
+        rgb,
     )
 
 
@@ -186,31 +184,25 @@ def encode_labels(labels: Labels) -> bytes:
     if any(len(column) != count for column in (labels.label, labels.number, labels.otherwise)):
         raise ValueError("as many labels as indices are needed")
     steps = np.diff(labels.index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
-    body = _planes(steps) + labels.label.astype(np.uint8).tobytes()
     unsure = np.flatnonzero(labels.number)
-    body += _planes(unsure.astype("<u4")) + _planes(labels.number[unsure].astype("<u4")) + labels.otherwise[unsure].tobytes()
-    packed = _deflated(body)
-    return _LABELS_HEADER.pack(_LABELS_MAGIC, labels.shard, count, len(unsure), zlib.crc32(packed)) + packed
+    body = _packed(steps) + _packed(labels.label.astype(np.uint8)) + _packed(unsure.astype("<u4"))
+    body += _packed(labels.number[unsure].astype("<u4")) + _packed(labels.otherwise[unsure])
+    return _sealed(_LABELS_HEADER.pack(_LABELS_MAGIC, labels.shard, count, len(unsure)), body)
 
 
 def decode_labels(data: bytes, name: str) -> Labels:
     """The inverse of `encode_labels`. Raises `Incomplete` where the bytes are damaged; `name` (the key) goes into the error."""
     if len(data) < _LABELS_HEADER.size or data[:4] != _LABELS_MAGIC:
         raise _damaged(name)
-    _, shard, count, unsure, crc = _LABELS_HEADER.unpack_from(data)
-    packed = data[_LABELS_HEADER.size :]
-    if zlib.crc32(packed) != crc:
-        raise _damaged(name)
-    body = zlib.decompress(packed)
-    if len(body) != 5 * count + 9 * unsure:
-        raise _damaged(name)
-    index = np.cumsum(_from_planes(body[: 4 * count], count, 4).view("<u4").ravel(), dtype=np.uint32)
+    _, shard, count, unsure = _LABELS_HEADER.unpack_from(data)
+    planes = _Planes(data, _LABELS_HEADER.size, count, name)
+    index, label = np.cumsum(planes.column("<u4"), dtype=np.uint32), planes.column("u1")
+    planes.count = unsure
+    places, numbers, others = (planes.column(kind) for kind in ("<u4", "<u4", "u1"))
+    planes.end()
     number, otherwise = np.zeros(count, np.uint32), np.zeros(count, np.uint8)
-    rest = body[5 * count :]
-    places = _from_planes(rest[: 4 * unsure], unsure, 4).view("<u4").ravel()
-    number[places] = _from_planes(rest[4 * unsure : 8 * unsure], unsure, 4).view("<u4").ravel()
-    otherwise[places] = np.frombuffer(rest, np.uint8, unsure, 8 * unsure)
-    return Labels(shard, index, np.frombuffer(body, np.uint8, count, 4 * count), number, otherwise)
+    number[places], otherwise[places] = numbers, others
+    return Labels(shard, index, label, number, otherwise)
 
 
 def assemble(
@@ -246,15 +238,71 @@ def _deflated(body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-def _planes(values: npt.NDArray[Any]) -> bytes:
-    """Bytes of equal place together: the high ones are nearly constant and deflate to nothing."""
+def _packed(values: npt.NDArray[Any]) -> bytes:
+    """Bytes of equal place together: high ones are often constant or nearly so, low ones noise, which stays as it is."""
+    packed = bytearray()
     rows = np.ascontiguousarray(values).view(np.uint8)
-    return rows.reshape(len(values), -1).T.tobytes() if len(values) else b""
+    for plane in map(np.ascontiguousarray, rows.reshape(len(values), -1).T if len(values) else ()):
+        if plane.min() == plane.max():
+            how, data = _CONSTANT, plane[:1].tobytes()
+        elif _is_noise(plane):
+            how, data = _PLAIN, plane.tobytes()
+        else:
+            how, data = _DEFLATED, _deflated(plane.tobytes())
+        packed += _PLANE.pack(how, len(data)) + data
+    return bytes(packed)
 
 
-def _from_planes(data: bytes, count: int, size: int) -> npt.NDArray[np.uint8]:
-    """The rows, each of `size` bytes, of bytes of equal place together."""
-    return np.ascontiguousarray(np.frombuffer(data, dtype=np.uint8).reshape(size, count).T)
+def _sealed(header: bytes, body: bytes | bytearray) -> bytes:
+    return header + _CRC.pack(zlib.crc32(body, zlib.crc32(header))) + body
+
+
+def _is_noise(plane: npt.NDArray[np.uint8]) -> bool:
+    """Whether deflating would gain little, going by bytes from all over it."""
+    times = np.bincount(plane[:: 1 + len(plane) // _SAMPLE])
+    return bool((times * times).sum() * _NOISE < times.sum() ** 2)
+
+
+class _Planes:
+    """Packed columns of equal length (`count`) behind a header, read one after another. Raises `Incomplete` where bytes are
+    damaged."""
+
+    def __init__(self, data: bytes, header: int, count: int, name: str) -> None:
+        self.count = count
+        self._data, self._at, self._name = memoryview(data), header + _CRC.size, name
+        crc = zlib.crc32(self._data[self._at :], zlib.crc32(self._data[:header]))
+        if self._data[header : self._at] != _CRC.pack(crc):
+            raise _damaged(name)
+
+    def column(self, kind: str) -> npt.NDArray[Any]:
+        """The next column, of this type."""
+        return self.table(kind, 1).reshape(-1)
+
+    def table(self, kind: str, columns: int) -> npt.NDArray[Any]:
+        """The next rows of so many numbers."""
+        values = np.zeros((self.count, columns), kind)
+        rows = values.view(np.uint8)
+        for place in range(rows.shape[1]) if self.count else ():
+            plane = self._plane()
+            if len(plane) not in (1, self.count):
+                raise _damaged(self._name)
+            if len(plane) == self.count or plane[0]:
+                rows[:, place] = plane
+        return values
+
+    def end(self) -> None:
+        """There is nothing else."""
+        if self._at != len(self._data):
+            raise _damaged(self._name)
+
+    def _plane(self) -> npt.NDArray[np.uint8]:
+        try:
+            how, size = _PLANE.unpack_from(self._data, self._at)
+            self._at += _PLANE.size + size
+            data = self._data[self._at - size : self._at]
+            return np.frombuffer(zlib.decompress(data) if how == _DEFLATED else data, np.uint8)
+        except (struct.error, zlib.error) as error:
+            raise _damaged(self._name) from error
 
 
 def _damaged(name: str) -> Incomplete:

@@ -32,7 +32,11 @@ def mean(values: Any, radius: int) -> Any:
 
 def highest(values: Any, radius: int) -> Any:
     """Maximum over the square of cells within `radius`."""
-    xp = module_of(values)
+    xp, kernels = module_of(values), kernels_for(values) if values.dtype == np.int32 else None
+    if kernels is not None:
+        best = np.empty_like(values)
+        kernels.extreme(values, radius, True, np.empty(values.shape[1], np.int32), best)
+        return best
     best = values.copy()
     for axis in (0, 1):
         line = best.swapaxes(0, axis)
