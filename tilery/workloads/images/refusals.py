@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Literal
 
 Code = Literal[
-    "empty", "not_a_picture", "unsupported", "damaged", "too_large", "operation", "encode", "timeout", "crashed", "missing"
+    "empty",
+    "bad_name",
+    "not_a_picture",
+    "unsupported",
+    "damaged",
+    "too_large",
+    "operation",
+    "encode",
+    "timeout",
+    "crashed",
+    "missing",
 ]
 
 
