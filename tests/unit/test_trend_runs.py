@@ -575,6 +575,24 @@ def along(curve: dict[str, Any]) -> tuple[list[int], list[float]]:
     return [date.fromisoformat(text).toordinal() for text in curve["dates"]], curve["values"]
 
 
+def test_offsets_of_stac_items_are_added_when_asked_and_told_when_not(runs: TrendRuns, tmp_path: Path) -> None:
+    """Sentinel-2 from January 2022: 1,000 more in each pixel, which only the item says."""
+    files = []
+    for number, day in enumerate(DATES):
+        late = number >= 6
+        files.append(write(tmp_path / f"s2_{day}.tif", STACK[number, :32, :32] // 2 + 1 + 1000 * late, nodata=0))
+        raster = {"scale": 0.0001, "offset": -0.1 * late}
+        asset = {"href": f"./s2_{day}.tif", "eo:bands": [{"name": "B04"}], "raster:bands": [raster]}
+        item = {"id": f"i{number}", "properties": {"datetime": f"{day}T10:00:00Z"}, "assets": {"red": asset}}
+        (tmp_path / f"i{number}.json").write_text(json.dumps(item))
+        files.append(tmp_path / f"i{number}.json")
+    values = (np.stack(STACK)[: len(DATES), :32, :32] // 2 + 1) * 0.0001
+    asked, plain = runs.run(files, band="red", stac_scale=True), runs.run(files, band="red")
+    assert assert_scipys(asked.bands(), DATES, values, 31) > 20
+    assert asked.record.warnings == []
+    assert ["offsets (-0.1, 0) that the files do not have" in warning for warning in plain.record.warnings] == [True]
+
+
 def test_real_modis_ndvi_in_jpeg_2000(runs: TrendRuns) -> None:
     import rasterio
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -94,6 +94,8 @@ class Asset:
     item: str
     day: date | None
     band: str
+    scaling: tuple[float, float] | None = None
+    """Scale and offset, where the item says some."""
 
 
 def read_all(store: Store, sources: Sequence[Source], scratch: Path) -> list[Header]:
@@ -138,8 +140,18 @@ def read_items(store: Store, sources: Sequence[Source]) -> Assets:
                     band = str(bands[0].get("common_name") or bands[0].get("eo:common_name") or key) if len(bands) == 1 else ""
                     path = posixpath.normpath(posixpath.join(posixpath.dirname(source.name), str(asset.get("href", ""))))
                     told = assets.setdefault(posixpath.basename(path), {})
-                    told[path] = Asset(str(item.get("id", source.name)), day, band)
+                    told[path] = Asset(str(item.get("id", source.name)), day, band, _scaling(asset))
     return assets
+
+
+def _scaling(asset: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Scale and offset of a file of one band: `raster:bands`, or `raster:scale` there or in `bands`."""
+    listed = asset.get("raster:bands") or asset.get("bands") or [{}]
+    said = {**asset, **listed[0]} if len(listed) == 1 and isinstance(listed[0], dict) else asset
+    found = [said.get(name, said.get(f"raster:{name}")) for name in ("scale", "offset")]
+    numbers = [float(one) if isinstance(one, int | float) else None for one in found]
+    scale, offset = numbers
+    return None if scale is None and offset is None else (1.0 if scale is None else scale, offset or 0.0)
 
 
 def asset_of(assets: Assets, name: str) -> Asset | None:

@@ -15,7 +15,7 @@ _TOKENS = {
     "{MM}": r"(?P<month>\d{2})",
     "{DD}": r"(?P<day>\d{2})",
     "{DOY}": r"(?P<doy>\d{3})",
-    "{band}": r"(?P<band>[A-Za-z0-9-]{1,32})",
+    "{band}": r"(?P<band>(?:(?:SR|ST|QA)_){0,2}[A-Za-z0-9-]{1,32})",  # SR_B4, QA_PIXEL, SR_QA_AEROSOL of Landsat
 }
 _STARS = 6
 _EARLIEST, _LATEST = date(1900, 1, 1), date(2199, 12, 31)

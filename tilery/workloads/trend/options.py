@@ -67,6 +67,9 @@ class TrendOptions(Options):
     )
     scale: float | None = Field(None, description="Value = stored x scale + offset; overrides what the files say.")
     offset: float | None = Field(None, description="See scale.")
+    stac_scale: bool = Field(
+        False, description="Take scale and offset from the STAC items, where the file has none and the options say none."
+    )
     nodata: float | None = Field(None, description="The stored value that means nothing; overrides what the files say.")
     valid_min: float | None = Field(None, description="Values below do not count (after scale, offset and expression).")
     valid_max: float | None = Field(None, description="Values above do not count.")

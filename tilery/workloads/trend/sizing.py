@@ -17,7 +17,7 @@ from tilery.store.port import Store
 from tilery.workload import Item, Sizing
 from tilery.workloads.trend import expression, grid, headers, names
 from tilery.workloads.trend.grid import Grid
-from tilery.workloads.trend.headers import Assets, Header
+from tilery.workloads.trend.headers import Asset, Assets, Header
 from tilery.workloads.trend.options import Band, TrendOptions
 from tilery.workloads.trend.reading import READERS, held
 from tilery.workloads.trend.scenes import MOST_DATES, MOST_DAYS, WHOLE, Layer, Scene, Series
@@ -41,6 +41,8 @@ class Part:
     scene: str
     band: str
     first: int = 1
+    scaling: tuple[float, float] | None = None
+    """What a STAC item says of it, where the file says nothing."""
 
 
 def size(sources: list[Source], options: TrendOptions, store: Store) -> Sizing:
@@ -58,6 +60,7 @@ def size(sources: list[Source], options: TrendOptions, store: Store) -> Sizing:
     scenes = _scenes(parts, options)
     series = _series(scenes, parts, options, found)
     _check_dates(series)
+    warnings += _unscaled(parts, series, options)
     width, height = series.window
     dates, layers = len(series.scenes), max(len(scene.all) for scene in series.scenes)
     items: list[Item] = [
@@ -93,10 +96,10 @@ def _parts(header: Header, assets: Assets, options: TrendOptions, warnings: list
         named = names.Template(options.pattern).read(header.name)
         if named is None:
             raise BadInput(f"{header.name} does not match the pattern {options.pattern}, or its date does not exist")
-        return [Part(header, named.day, named.rest, named.band)]
+        return [_told(Part(header, named.day, named.rest, named.band), headers.asset_of(assets, header.name))]
     asset = headers.asset_of(assets, header.name)
     if asset and asset.day:
-        return [Part(header, asset.day, asset.item, asset.band)]
+        return [_told(Part(header, asset.day, asset.item, asset.band), asset)]
     day = header.tagged or names.guess(header.name)
     if day is None and header.written:
         day = header.written
@@ -106,7 +109,27 @@ def _parts(header: Header, assets: Assets, options: TrendOptions, warnings: list
             f"{header.name} has no date in a STAC item, its tags or its name; "
             "set pattern, for example *_{YYYY}{MM}{DD}*.tif"
         )
-    return [Part(header, day, header.name, asset.band if asset else "")]
+    return [_told(Part(header, day, header.name, asset.band if asset else ""), asset)]
+
+
+def _told(part: Part, asset: Asset | None) -> Part:
+    said = any(band.scale != 1 or band.offset for band in part.header.bands)
+    return part if said or not asset else replace(part, scaling=asset.scaling)
+
+
+def _unscaled(parts: Sequence[Part], series: Series, options: TrendOptions) -> list[str]:
+    """That offsets which the STAC items give are left out: a step between dates, or a shift that an index does not forgive."""
+    if options.stac_scale or options.offset is not None:
+        return []
+    used = {layer.source for scene in series.scenes for layer in scene.layers.values()}
+    offsets = {part.scaling[1] for part in parts if part.scaling and part.header.source in used}
+    if not any(offsets):
+        return []
+    listed = ", ".join(f"{offset:g}" for offset in sorted(offsets))
+    return [
+        f"the STAC items say offsets ({listed}) that the files do not have; they are left out. Set stac_scale=true to add "
+        "them; look at a few values first, for catalogues also say them of files that had them added already"
+    ]
 
 
 def _between(parts: list[Part], options: TrendOptions) -> tuple[list[Part], int]:
@@ -179,6 +202,8 @@ def _layer(group: list[Part], reference: Band, options: TrendOptions | None) -> 
     band = header.bands[at - 1]
     scale, offset, nodata = band.scale, band.offset, band.nodata
     if options:
+        if options.stac_scale and part.scaling:
+            scale, offset = part.scaling
         scale = options.scale if options.scale is not None else scale
         offset = options.offset if options.offset is not None else offset
         nodata = options.nodata if options.nodata is not None else nodata
