@@ -1,7 +1,8 @@
 """What a Batch container runs: `python -m containers.entrypoint TENANT RUN STAGE JOB`.
 
-Exit codes: 0 done, 2 bad input (never retried), 42 out of memory (a larger lane may do it), 143 stopped by SIGTERM, 1 anything
-else. A failure is also written to work/TENANT/runs/RUN/errors/JOB.json, where `check` finds it if no item says why.
+Exit codes: 0 done, 2 bad input (never retried), 42 out of memory (a larger lane may do it), 75 it may go well the next time and
+143 stopped by SIGTERM (Batch tries both again), 1 anything else. A failure is also written to
+work/TENANT/runs/RUN/errors/JOB.json, where `check` finds it if no item says why.
 """
 
 from __future__ import annotations

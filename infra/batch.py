@@ -34,7 +34,11 @@ GIVE_UP_AFTER = {
 
 
 def _retry(condition: Mapping[str, str]) -> batch.RetryStrategy:
-    reason = batch.Reason.custom(on_reason=condition.get("OnReason"), on_status_reason=condition.get("OnStatusReason"))
+    reason = batch.Reason.custom(
+        on_exit_code=condition.get("OnExitCode"),
+        on_reason=condition.get("OnReason"),
+        on_status_reason=condition.get("OnStatusReason"),
+    )
     return batch.RetryStrategy.of(batch.Action[condition["Action"]], reason)
 
 

@@ -69,13 +69,14 @@ JOB_TIMEOUT_S = 6 * 3600
 JOB_ATTEMPTS = 5
 JOB_RETRY: tuple[dict[str, str], ...] = (
     {"OnStatusReason": "Host EC2*", "Action": "RETRY"},
-    {"OnReason": "CannotPullContainerError:*", "Action": "RETRY"},
-    {"OnStatusReason": "Timeout waiting for network interface*", "Action": "RETRY"},
-    {"OnStatusReason": "ResourceInitializationError*", "Action": "RETRY"},
-    {"OnReason": "*", "Action": "EXIT"},
+    {"OnExitCode": "1", "Action": "EXIT"},
+    {"OnExitCode": "2", "Action": "EXIT"},
+    {"OnExitCode": "42", "Action": "EXIT"},
+    {"OnExitCode": "13*", "Action": "EXIT"},
 )
-"""Batch's `evaluateOnExit`, at most five, first match wins: the same job again only if its machine was lost (DESIGN section 4)
-or never came to it, as happens to a few of a thousand Fargate tasks."""
+"""Batch's `evaluateOnExit`, at most five, first match wins; a job that none matches is tried again. That is one that never came
+to a machine (no image, no network interface: there is no exit code then), was told to stop (143), or may go well the next time
+(75). Not again: an error of ours, bad input, too little memory (42, 137), a crash (134, 139)."""
 
 JOB_COMMAND = ["python", "-m", "containers.entrypoint"]
 """What a container runs; the twin replaces `python` by its own interpreter."""

@@ -22,6 +22,8 @@ class BadInput(Outcome):
 class Transient(Outcome):
     """The same work may succeed when tried again (throttling, a lost connection, a full queue)."""
 
+    exit_code = 75
+
 
 class OutOfMemory(Outcome):
     """The work did not fit in memory of this lane; a larger lane may do it."""

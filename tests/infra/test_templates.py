@@ -107,10 +107,7 @@ def test_job_definitions_are_the_lanes_and_outlive_updates(full: Deployment) -> 
         assert {"Name": "AWS_DEFAULT_REGION", "Value": REGION} in container["Environment"]
         assert properties["RetryStrategy"]["EvaluateOnExit"] == [
             {"Action": "RETRY", "OnStatusReason": "Host EC2*"},
-            {"Action": "RETRY", "OnReason": "CannotPullContainerError:*"},
-            {"Action": "RETRY", "OnStatusReason": "Timeout waiting for network interface*"},
-            {"Action": "RETRY", "OnStatusReason": "ResourceInitializationError*"},
-            {"Action": "EXIT", "OnReason": "*"},
+            *({"Action": "EXIT", "OnExitCode": code} for code in ("1", "2", "42", "13*")),
         ]
 
 

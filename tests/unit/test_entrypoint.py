@@ -26,7 +26,7 @@ JOB = f"work/acme/runs/{RUN}/jobs/process-0003.jsonl"
         (BadInput("the file is cut off"), 2),
         (OutOfMemory("too big"), 42),
         (MemoryError(), 42),
-        (Transient("again"), 1),
+        (Transient("again"), 75),
         (Incomplete("some"), 1),
         (Outcome("a tile failed"), 1),
         (ZeroDivisionError("ours"), 1),

@@ -74,7 +74,19 @@ def test_a_job_that_exits_with_0_gives_the_detail_of_describe_jobs_and_a_log(tmp
     run(tmp_path, body)
 
 
-@pytest.mark.parametrize("code", [1, 2, 42])
+@pytest.mark.parametrize("code", [75, 143])
+def test_a_job_that_may_go_well_the_next_time_runs_again(code: int, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    program = f"import pathlib, sys\np = pathlib.Path(sys.argv[1])\nif not p.exists(): p.touch(); raise SystemExit({code})"
+
+    async def body(jobs: Jobs) -> None:
+        detail = await jobs.submit(job(program, mark), "r1")
+        assert [attempt["Container"]["ExitCode"] for attempt in detail["Attempts"]] == [code, 0]
+
+    run(tmp_path, body)
+
+
+@pytest.mark.parametrize("code", [1, 2, 42, 134, 137, 139])
 def test_a_job_that_exits_otherwise_fails_once_with_its_code_in_the_cause(tmp_path: Path, code: int) -> None:
     async def body(jobs: Jobs) -> None:
         detail = await failure(jobs, job(f"raise SystemExit({code})"))
