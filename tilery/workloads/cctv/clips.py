@@ -51,6 +51,8 @@ class Clip:
     """When the camera says it began (ISO 8601), if it does."""
     keys: int = 0
     """Key frames in the container's index; 0 where it has none."""
+    clusters: list[list[int]] = field(default_factory=list)
+    """Time and place of clusters of a Matroska file that has no index (see `matroska`)."""
     warnings: list[str] = field(default_factory=list)
 
     def json(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tilery.run import Source
 from tilery.store.port import Store
 from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.limits import LARGEST_SIDE
+from tilery.workloads.cctv.matroska import Indexed
 from tilery.workloads.cctv.missing import Missing
 from tilery.workloads.cctv.opening import opened
 from tilery.workloads.cctv.pictures import dimensions, ends
@@ -220,7 +221,8 @@ def _video(
 
 
 def _open(store: Store, source: Source, clip: Clip, threads: int, stack: ExitStack) -> tuple[InputContainer, VideoStream]:
-    container = stack.enter_context(opened(Ranges(store, source), clip.container))
+    file = Indexed(store, source, clip.clusters) if clip.clusters else Ranges(store, source)
+    container = stack.enter_context(opened(file, clip.container))
     stream = cast(VideoStream, container.streams[clip.stream])
     for other in container.streams:
         if other is not stream:

@@ -23,6 +23,7 @@ from tilery.workloads.cctv.clips import Clip
 from tilery.workloads.cctv.clock import goes_back
 from tilery.workloads.cctv.decode import TELLS, set_up, shown, whole_from
 from tilery.workloads.cctv.limits import MOST_FRAMES, check_size
+from tilery.workloads.cctv.matroska import Indexed, clusters
 from tilery.workloads.cctv.missing import Missing
 from tilery.workloads.cctv.opening import container_of, opened, pictures_of, video_stream
 from tilery.workloads.cctv.ranges import Ranges
@@ -41,6 +42,8 @@ WALKED = 1 << 30
 """A file without a duration is read through if it has no more bytes than this."""
 TAIL = 8 << 20
 """Bytes at the end of a Matroska file in which its last cluster is looked for."""
+WORTH_US = 20_000_000
+"""A shorter video is one piece of work with an index or without."""
 SPANNED = 0.8
 """Share of the duration that an index must span to be one."""
 PLACES = (0.5, 0.75)
@@ -80,6 +83,24 @@ def probe(store: Store, source: Source, place: int, most_pixels: float) -> Probe
         raise BadInput(f"{source.name} is not a video that is read here (MP4, MOV, MKV, WebM, AVI, TS); convert it")
     if container == "mov":
         check_boxes(file, source.size)
+    found = _probe(store, source, place, most_pixels, container, file)
+    if container == "matroska" and not found.clip.counted and not _spanned(found) and (known := clusters(store, source)):
+        try:
+            again = _probe(store, source, place, most_pixels, container, Indexed(store, source, known, most=WINDOW))
+        except BadInput:  # what is wrong with it is no matter where the file can be read as it is
+            return found
+        if again.seeks and _spanned(again):
+            return replace(again, clip=replace(again.clip, clusters=[list(one) for one in known]))
+    return found
+
+
+def _spanned(found: Probed) -> bool:
+    """Whether the index spans the video, or nothing would come of one."""
+    short = found.clip.duration_us < WORTH_US
+    return short or bool(found.keys_us and found.keys_us[-1] >= SPANNED * found.clip.duration_us)
+
+
+def _probe(store: Store, source: Source, place: int, most_pixels: float, container: str, file: Ranges) -> Probed:
     with opened(file, container) as found:
         stream = video_stream(found, source.name)
         check_size(source.name, stream.codec_context.width, stream.codec_context.height, most_pixels)
