@@ -593,6 +593,24 @@ def test_offsets_of_stac_items_are_added_when_asked_and_told_when_not(runs: Tren
     assert ["offsets (-0.1, 0) that the files do not have" in warning for warning in plain.record.warnings] == [True]
 
 
+def test_rows_from_the_south_and_longitudes_to_360_are_shown_as_maps_are(runs: TrendRuns, tmp_path: Path) -> None:
+    files = []
+    for number, day in enumerate([*DATES[:5], DATES[4]]):  # and the last one twice
+        values = np.full((8, 10), 500, np.uint16)
+        values[:2] += 100 * number
+        upward = from_origin(350, 40, 0.5, -0.5)
+        files.append(write(tmp_path / f"{number}_{day}.tif", values, transform=upward, crs="EPSG:4326", nodata=0))
+    result = runs.run(files)
+    item = result.json("item.json")
+    assert item["bbox"] == [-10, 40, -5, 44]
+    assert item["geometry"]["coordinates"][0][0] == [-10, 40]
+    assert result.bands()["slope"][0, 0] > 100
+    with Image.open(io.BytesIO(result.bytes("overview.png"))) as picture:
+        _, green, blue = picture.convert("RGB").getpixel((100, 70))
+        assert abs(green - blue) < 12  # the first row is the southernmost: what rises is at the bottom
+    assert ["several rasters of one day" in warning for warning in result.record.warnings] == [True]
+
+
 def test_real_modis_ndvi_in_jpeg_2000(runs: TrendRuns) -> None:
     import rasterio
 

@@ -112,12 +112,10 @@ def _plot(
         y = place(days[0], value)[1]
         draw.line((left, y, right, y), LINE)
         draw.text((left - 8, y), f"{value:.4g}", SOFT, _font(11), anchor="rm")
-    first = date.fromisoformat(pixel["dates"][0])
-    for year in _years(first, date.fromisoformat(pixel["dates"][-1])):
-        x = place(float((date(year, 1, 1) - epoch).days), low)[0]
-        if left <= x <= right:
-            draw.line((x, bottom, x, bottom + 5), SOFT)
-            draw.text((x, bottom + 8), str(year), SOFT, _font(11), anchor="ma")
+    for day, text in _times(*(date.fromisoformat(pixel["dates"][end]) for end in (0, -1))):
+        x = place(float((day - epoch).days), low)[0]
+        draw.line((x, bottom, x, bottom + 5), SOFT)
+        draw.text((x, bottom + 8), text, SOFT, _font(11), anchor="ma")
     draw.line((left, bottom, right, bottom), SOFT)
     for day, value in zip(days, values, strict=True):
         x, y = place(float(day), float(value))
@@ -188,8 +186,19 @@ def _ticks(low: float, high: float) -> list[float]:
     return [number * step for number in range(first, int(np.floor(high / step)) + 1)]
 
 
-def _years(first: date, last: date) -> range:
-    return range(first.year, last.year + 1, max(1, (last.year - first.year) // 8))
+def _times(first: date, last: date) -> list[tuple[date, str]]:
+    """The days that are named along a plot: new years; of a short series, months too.
+
+    >>> [text for _, text in _times(date(2019, 3, 5), date(2019, 9, 6))]
+    ['2019-04', '2019-05', '2019-06', '2019-07', '2019-08', '2019-09']
+    """
+    years = [date(year, 1, 1) for year in range(first.year, last.year + 2, max(1, (last.year - first.year) // 8))]
+    named = [(day, str(day.year)) for day in years if first <= day <= last]
+    if len(named) > 1:
+        return named
+    months = [date(month // 12, month % 12 + 1, 1) for month in range(first.year * 12, last.year * 12 + 12)]
+    inside = [day for day in months if first <= day <= last]
+    return [(day, f"{day:%Y-%m}") for day in inside if (day.month - 1) % (1 + len(inside) // 8) == 0]
 
 
 def _font(size: int) -> Any:

@@ -30,10 +30,12 @@ def publish(publication: Publication[TrendOptions]) -> Published:
         raise BadInput(f"{NAME} of this run is gone from the work folder; run `tilery redo --from merge`")
     work.store.compose(f"{publication.folder}/{NAME}", [Span(entry.key, 0, entry.size)])
     quantity = options.quantity
+    upward = series.grid.transform[4] > 0  # rows count from the south: the map has north at its top all the same
     places = [((one["column"] + 0.5) / series.grid.width, (one["row"] + 0.5) / series.grid.height) for one in merged["series"]]
+    places = [(x, 1 - y if upward else y) for x, y in places]
     maps = [
         pictures.overview(
-            *_small(publication, model, entry.key, entry.size),
+            *_small(publication, model, entry.key, entry.size, upward),
             options.alpha,
             f"{work.run.dataset}: trend of {quantity}, {series.dates[0]} to {series.dates[-1]}",
             f"{quantity} per year, {model.name}",
@@ -59,7 +61,7 @@ def publish(publication: Publication[TrendOptions]) -> Published:
     return Published(products, counts, warnings)
 
 
-def _small(publication: Publication[TrendOptions], model: Model, key: str, size: int) -> tuple[Any, Any]:
+def _small(publication: Publication[TrendOptions], model: Model, key: str, size: int, upward: bool) -> tuple[Any, Any]:
     """Slope and p of a model, at most as large as the picture: an overview of the COG as it is, for any other size decodes
     blocks often."""
     work = publication.work
@@ -69,7 +71,7 @@ def _small(publication: Publication[TrendOptions], model: Model, key: str, size:
         shape = [-(-side // share) for side in dataset.shape]
         numbers = [bands(work.options).index(name) + 1 for name in (model.slope, model.p)]
         slope, p = dataset.read(numbers, out_shape=(2, *shape)).astype(np.float64)
-    return slope, p
+    return (slope[::-1], p[::-1]) if upward else (slope, p)
 
 
 def _report(

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import pairwise
 from math import isfinite, lcm, sqrt
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def size(sources: list[Source], options: TrendOptions, store: Store) -> Sizing:
     scenes = _scenes(parts, options)
     series = _series(scenes, parts, options, found)
     _check_dates(series)
-    warnings += _unscaled(parts, series, options)
+    warnings += _unscaled(parts, series, options) + _doubled(series)
     width, height = series.window
     dates, layers = len(series.scenes), max(len(scene.all) for scene in series.scenes)
     items: list[Item] = [
@@ -115,6 +116,16 @@ def _parts(header: Header, assets: Assets, options: TrendOptions, warnings: list
 def _told(part: Part, asset: Asset | None) -> Part:
     said = any(band.scale != 1 or band.offset for band in part.header.bands)
     return part if said or not asset else replace(part, scaling=asset.scaling)
+
+
+def _doubled(series: Series) -> list[str]:
+    """Dates of several rasters: two passes of one day are rightly two, a scene that was dropped twice is not."""
+    days = series.dates
+    doubled = sorted({one for one, other in pairwise(days) if one == other})
+    if not doubled:
+        return []
+    more = f" and {len(doubled) - 1} more dates" if len(doubled) > 1 else ""
+    return [f"{doubled[0]}{more}: several rasters of one day; each counts as a date of its own. Leave out what is there twice"]
 
 
 def _unscaled(parts: Sequence[Part], series: Series, options: TrendOptions) -> list[str]:

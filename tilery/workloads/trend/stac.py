@@ -34,8 +34,6 @@ def item(name: str, series: Series, options: TrendOptions, created_by: str) -> d
     }
     if epsg is None and area.crs:
         properties["proj:wkt2"] = area.crs
-    left, bottom, right, top = bounds or (0.0, 0.0, 0.0, 0.0)
-    ring = [[left, bottom], [right, bottom], [right, top], [left, top], [left, bottom]]
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
@@ -44,7 +42,7 @@ def item(name: str, series: Series, options: TrendOptions, created_by: str) -> d
             "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
         ],
         "id": name,
-        "geometry": {"type": "Polygon", "coordinates": [ring]} if bounds else None,
+        "geometry": _outline(*bounds) if bounds else None,
         **({"bbox": list(bounds)} if bounds else {}),
         "properties": properties,
         "links": [],
@@ -74,4 +72,27 @@ def _bounds(series: Series) -> tuple[float, float, float, float] | None:
     corners = [area.affine @ corner for corner in ((0, 0), (area.width, 0), (0, area.height), (area.width, area.height))]
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
     left, bottom, right, top = transform_bounds(CRS.from_wkt(area.crs), CRS.from_epsg(4326), min(xs), min(ys), max(xs), max(ys))
+    left, right = longitudes(left, right)
     return (round(left, 7), round(bottom, 7), round(right, 7), round(top, 7))
+
+
+def longitudes(left: float, right: float) -> tuple[float, float]:
+    """Within -180 to 180, as GeoJSON has them; the left one is the larger where the antimeridian lies between (RFC 7946, 5.2).
+
+    >>> longitudes(350.0, 370.0), longitudes(0.0, 360.0), longitudes(170.0, 190.0)
+    ((-10.0, 10.0), (-180.0, 180.0), (170.0, -170.0))
+    """
+    if -180 <= left <= 180 and -180 <= right <= 180:
+        return left, right
+    if right - left >= 360:
+        return -180.0, 180.0
+    west = (left + 180) % 360 - 180
+    east = west + (right - left) if right >= left else right
+    return (west, east) if east <= 180 else (west, east - 360)
+
+
+def _outline(left: float, bottom: float, right: float, top: float) -> dict[str, Any]:
+    """The box as GeoJSON; two where the antimeridian cuts it."""
+    parts = [(left, right)] if left <= right else [(left, 180.0), (-180.0, right)]
+    rings = [[[[west, bottom], [east, bottom], [east, top], [west, top], [west, bottom]]] for west, east in parts]
+    return {"type": "Polygon", "coordinates": rings[0]} if len(rings) == 1 else {"type": "MultiPolygon", "coordinates": rings}
