@@ -167,7 +167,7 @@ def _answer(store: Store, folder: str, run_id: str) -> dict[str, Any]:
         {"kind": one["kind"], "source": one["source"], "bytes": one["bytes"], "url": f"/static/{run_id}/{quote(one['path'])}"}
         for one in record["products"]
     ]
-    for one in record["listed"]:  # of very many pieces, the lists of them
+    for one in record.get("listed", []):  # of very many pieces, the lists of them
         products.append({"kind": one["kind"], "count": one["count"], "url": f"/static/{run_id}/{one['path']}"})
     index = json.loads(store.get(f"{folder}/index.json"))
     return {"run_id": run_id, "status": record["status"], "counts": record["counts"], "products": products, "index": index}

@@ -129,7 +129,7 @@ class Watch:
         """The folder of the present stage and the ids of its items; nothing where this machine's code is another version than
         what runs there, since then the folder has another name."""
         try:
-            run = stages.read_run(self.store, self.tenant, self.run_id)
+            run = stages.read_brief(self.store, self.tenant, self.run_id)
             link = next(link for link in stages.chain(self.store, run) if link.name == self._stage)
             items = stages.read_items(self.store, link, round_)
         except (NotFound, StopIteration):

@@ -26,7 +26,7 @@ def explain(open_store: OpenStore, sfn: Any, arn: str) -> dict[str, Any] | None:
         return None
     store = open_store(tenant)
     try:
-        given = manifest.read(store, tenant, run_id)
+        given = manifest.read_brief(store, tenant, run_id)
     except BadInput:
         return None  # somebody started the machine by hand, or the run's files have expired
     error, sentence = read_cause(str(execution.get("error", "")), str(execution.get("cause", "")))
@@ -75,7 +75,7 @@ def read_cause(error: str, cause: str) -> tuple[str, str]:
 def _from_workers(store: Store, tenant: str, run_id: str) -> tuple[str, str] | None:
     """What failed items left behind, when the state machine itself knows only that a map gave up."""
     try:
-        run = stages.read_run(store, tenant, run_id)
+        run = stages.read_brief(store, tenant, run_id)
     except NotFound:
         return None
     for link in stages.chain(store, run):
@@ -96,5 +96,5 @@ def _plain(status: str) -> str:
 
 def redriven(store: Store, tenant: str, run_id: str, count: int) -> None:
     """Note in the ledger that a run goes on after a failure."""
-    given = manifest.read(store, tenant, run_id)
+    given = manifest.read_brief(store, tenant, run_id)
     ledger.write(store, given, f"redriven-{count}", work=keys.run(tenant, run_id))

@@ -18,7 +18,7 @@ from tilery.store.port import NotFound, Store
 def pause(store: Store, tenant: str, run_id: str) -> None:
     """Ask a run to wait after the stage that is going on now. `BadInput` if one worker does it all, without a gate."""
     try:
-        lane = stages.read_run(store, tenant, run_id).lane
+        lane = stages.read_brief(store, tenant, run_id).lane
     except NotFound:
         lane = ""  # it is not sized yet: the gate will see the wish
     if lane == "lambda":
@@ -71,6 +71,6 @@ def _asked(store: Store, tenant: str, run_id: str, stage: str) -> bool:
     if store.head(keys.run(tenant, run_id, "opened", f"{stage}.json")) is not None:
         return False
     try:
-        return stage in stages.read_run(store, tenant, run_id).options.get("pause", [])
+        return stage in stages.read_brief(store, tenant, run_id).options.get("pause", [])
     except NotFound:
         return False

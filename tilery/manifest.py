@@ -105,6 +105,8 @@ def write(store: Store, manifest: Manifest) -> Manifest:
     key = keys.run(manifest.tenant, manifest.run_id, "manifest.json")
     if not store.create(key, manifest.model_dump_json().encode()):
         return read(store, manifest.tenant, manifest.run_id)
+    brief = manifest.model_copy(update={"sources": []})
+    store.put(keys.run(manifest.tenant, manifest.run_id, "received.json"), brief.model_dump_json().encode())
     ledger.write(store, manifest, "received", key=manifest.trigger.key)
     return manifest
 
@@ -115,6 +117,14 @@ def read(store: Store, tenant: str, run_id: str) -> Manifest:
         return Manifest.model_validate_json(store.get(keys.run(tenant, run_id, "manifest.json")))
     except NotFound:
         raise BadInput(f"there is no run {run_id[:12]} of tenant {tenant!r}, or its work files have expired") from None
+
+
+def read_brief(store: Store, tenant: str, run_id: str) -> Manifest:
+    """The manifest without its sources, of which there may be half a million; `BadInput` if there is no such run."""
+    try:
+        return Manifest.model_validate_json(store.get(keys.run(tenant, run_id, "received.json")))
+    except NotFound:
+        return read(store, tenant, run_id)  # received before briefs were written, or not to its end
 
 
 def redo(store: Store, tenant: str, run_id: str, options: dict[str, Any], from_stage: str = "") -> Manifest:

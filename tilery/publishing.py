@@ -66,7 +66,7 @@ def _write_record(store: Store, run: Run, folder: str, record: Record) -> None:
     store.put(f"{folder}/run.json", record.model_dump_json(indent=2).encode())
     _settle_failure(store, folder, record.status)
     _point_latest(store, run, folder, record)
-    given = manifest.read(store, run.tenant, run.run_id)
+    given = manifest.read_brief(store, run.tenant, run.run_id)
     event = record.status.lower()
     count = len(record.products) + sum(listing.count for listing in record.listed)
     ledger.write(store, given, event, run=f"{folder}/run.json", seconds=record.timings.total_s, products=count)
@@ -98,10 +98,10 @@ def _point_latest(store: Store, run: Run, folder: str, record: Record) -> None:
 
 def write_failure(store: Store, tenant: str, run_id: str, failure: dict[str, Any]) -> Status:
     """failure.json and a run.json that says FAILED, for a run that ended badly; the ledger and a notice."""
-    given = manifest.read(store, tenant, run_id)
+    given = manifest.read_brief(store, tenant, run_id)
     folder = keys.result(tenant, given.workload, given.dataset, run_id)
     try:
-        run: Run | None = stages.read_run(store, tenant, run_id)
+        run: Run | None = stages.read_brief(store, tenant, run_id)
     except NotFound:
         run = None
     record = Record(

@@ -29,6 +29,7 @@ def size(store: Store, tenant: str, run_id: str) -> Run:
     workload = registry.load(given.workload)
     options = parse(workload.Options, given.options, f"the options of {given.dataset}")
     sources = _pinned(given.sources) if len(given.sources) > MANY else _all_digested(store, given.sources)
+    given = given.model_copy(update={"sources": []})  # they would be held twice
     sizing = workload.size(sources, options, store)
     if options.device == "gpu" and not workload.gpu:
         raise BadInput(f"device=gpu, but nothing of {given.workload} computes on a GPU; leave device out")
@@ -56,7 +57,7 @@ def size(store: Store, tenant: str, run_id: str) -> Run:
         received=given.received,
         version=__version__,
     )
-    store.put(keys.run(tenant, run_id, "run.json"), run.model_dump_json().encode())
+    stages.write_run(store, run)
     stages.first_items(store, run, sizing.items)
     ledger.write(
         store, given, "sized", lane=lane.lane, reason=lane.reason, estimate=run.estimate.model_dump(), counts=run.counts

@@ -63,6 +63,21 @@ def read_run(store: Store, tenant: str, run_id: str) -> Run:
     return Run.model_validate_json(store.get(keys.run(tenant, run_id, "run.json")))
 
 
+def write_run(store: Store, run: Run) -> None:
+    """Store a sized run, and what it is without its sources: of those it may have half a million."""
+    brief = run.model_copy(update={"sources": []})
+    store.put(keys.run(run.tenant, run.run_id, "brief.json"), brief.model_dump_json().encode())
+    store.put(keys.run(run.tenant, run.run_id, "run.json"), run.model_dump_json().encode())
+
+
+def read_brief(store: Store, tenant: str, run_id: str) -> Run:
+    """A sized run without its sources, for functions with little memory; raises `NotFound` as `read_run` does."""
+    try:
+        return Run.model_validate_json(store.get(keys.run(tenant, run_id, "brief.json")))
+    except NotFound:
+        return read_run(store, tenant, run_id)  # sized before briefs were written
+
+
 def chain(store: Store, run: Run) -> list[Link]:
     """The run's stages with their folders. Holes accepted in this run change the folders of the stages after them."""
     workload = registry.load(run.workload)

@@ -53,7 +53,7 @@ def _explained(open_store: OpenStore, sfn: Any, arn: str) -> bool:
         return True  # nobody's run: somebody started the machine by hand
     store = open_store(tenant)
     try:
-        given = manifest.read(store, tenant, run_id)
+        given = manifest.read_brief(store, tenant, run_id)
     except BadInput:
         return True  # its work files have expired: there is nothing left to explain from
     events = {event["event"] for event in ledger.events(store, tenant, given.received[:10], run_id)}

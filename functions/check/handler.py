@@ -10,7 +10,7 @@ from tilery.store import open_store
 @nanoservice("check")
 def handler(event: Event) -> dict[str, object]:
     store = open_store(event["tenant"])
-    run = stages.read_run(store, event["tenant"], event["run_id"])
+    run = stages.read_brief(store, event["tenant"], event["run_id"])
     again = stages.check(store, run, event["stage"], int(event["round"]), bool(event["redriven"]))
     if again is None:
         return {"again": False, "jobs": "", "count": 0}

@@ -109,7 +109,7 @@ def test_a_list_of_files_is_neither_empty_nor_double(store: Store, files: list[A
 
 def test_a_name_whose_products_would_have_too_long_keys_is_refused_at_once(store: Store) -> None:
     long = "/".join(["d" * 200] * 4) + "/" + "x" * 100 + ".txt"
-    assert "is too long" in ready(store, {}, {long: NUMBERS}).refused
+    assert "is longer than 850 bytes" in ready(store, {}, {long: NUMBERS}).refused
 
 
 def test_the_size_is_that_of_the_version_which_the_event_names(store: Store) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from containers import entrypoint
 from tests.toys import SUMS, environment
-from tilery import device, explain, keys, manifest, publishing, registry, sizing, stages, whole, worker
+from tilery import device, explain, gates, keys, manifest, publishing, registry, sizing, stages, whole, worker
 from tilery.outcomes import BadInput, Incomplete, Outcome
 from tilery.store import open_store
 from tilery.store.disk import DiskFull
@@ -259,6 +259,20 @@ def test_very_many_inputs_are_told_apart_by_their_versions_and_none_is_asked_for
     first, again = sizing.size(store, "acme", drop(store, {})), sizing.size(store, "acme", drop(store, {"lines": 7}))
     assert first.sources[0].digest == f"version:{first.sources[0].version}"
     assert (first.fingerprint == again.fingerprint) is (first.sources[0].version == again.sources[0].version)
+
+
+def test_what_needs_no_source_reads_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of half a million files the list has a gigabyte in memory, and these functions have half of one."""
+    run_id = drop(store, {"lane": "fargate", "pause": ["merge"]})
+    sizing.size(store, "acme", run_id)
+    brief, whole_ = stages.read_brief(store, "acme", run_id), stages.read_run(store, "acme", run_id)
+    assert brief == whole_.model_copy(update={"sources": []})
+    assert [link.folder for link in stages.chain(store, brief)] == [link.folder for link in stages.chain(store, whole_)]
+    assert manifest.read_brief(store, "acme", run_id).sources == []
+    monkeypatch.setattr(stages, "read_run", lambda *_: pytest.fail("the whole run was read"))
+    assert not gates.waiting(store, "acme", run_id)
+    assert gates._asked(store, "acme", run_id, "merge")
+    assert not gates._asked(store, "acme", run_id, "tile")
 
 
 def test_finished_stages_are_shared_only_while_their_files_are_young(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
