@@ -99,6 +99,16 @@ def test_any_tiles_and_any_tree_of_merges_accept_the_regions_of_the_whole(
     assert classes == {label: count for label, count in right.items() if count}
 
 
+def test_two_regions_side_by_side_along_an_edge_are_both_told_of() -> None:
+    """Another region lies in the row before the one that crosses the edge, within sight of both tiles but not connected."""
+    cells = np.zeros((SIDE, SIDE), bool)
+    cells[4:6, 16] = True
+    cells[6, 18:24] = cells[7:10, 13:23] = True
+    accepted, classes = by_tiles(cells, 18, (0, 0), 1, 3)
+    assert accepted.sum() == classes["6"] == 36
+    assert classes["5"] == 2
+
+
 def test_a_region_is_decided_as_soon_as_every_tile_that_sees_its_border_has_told() -> None:
     grid = TileGrid(1000, 10)
     cells = np.zeros((SIDE, SIDE), bool)

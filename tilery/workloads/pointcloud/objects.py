@@ -38,20 +38,20 @@ from tilery.workloads.pointcloud.lines import wire_cells
 from tilery.workloads.pointcloud.options import ObjectOptions
 from tilery.workloads.pointcloud.water import NEAR_MM, water_cells
 from tilery.workloads.pointcloud.water import REACH as WATER_REACH
+from tilery.workloads.pointcloud.wide_roofs import BESIDE, Shares, Some, level_cells, wide_roofs
 from tilery.workloads.pointcloud.wide_roofs import REACH as WIDE_REACH
-from tilery.workloads.pointcloud.wide_roofs import Shares, Some, level_cells, wide_roofs
 
 LOW_VEGETATION, MEDIUM_VEGETATION, HIGH_VEGETATION, BUILDING, WIRE, HIGH_NOISE = 3, 4, 5, 6, 14, 18
 
 FIT, CLEAN, LOOSE, ROUND, FILL, POINTS, APART = 1, 1, 1, 1, 2, 2, 3
 ROUNDS = 2
 ROOFS = FIT + CLEAN + LOOSE + ROUNDS * ROUND + FILL
-REACH = max(ROOFS + POINTS + VOTE + APART, ROOFS + 1 + 1, BRIDGE_REACH, WATER_REACH + 1, WIDE_REACH + 1)
+RING = BESIDE
+"""Cells around the core for which regions are told: a point takes part in a region so many cells away."""
+REACH = max(ROOFS + POINTS + VOTE + APART, ROOFS + RING + 1, BRIDGE_REACH, WATER_REACH + RING, WIDE_REACH + RING)
 """Cells that an object looks around itself, step by step: the squares of the planes, the cleaning of seeds, the loose cells
 beside them, the growth over carried-on surface, the filling of holes, how far from its own cell a point looks for roofs, and
 from how far points vote on it, and how far what stands apart is from the next roof."""
-RING = 1
-"""Cells around the core for which regions are told: a point takes part in a region of a neighbouring cell."""
 CLEAN_LEAST, FILL_LEAST, WALL_LEAST = 4, 16, 2
 """Of 9 cells, those that must be smooth; of 25, those that must be roof around a hole; of 9, those beside a wall."""
 GRASS_DENSITY, GRASS_SLOPE, GRASS_LEVEL_MM = 4, 1_250, 100

@@ -188,8 +188,8 @@ def _told(
 ) -> NDArray[np.bool_]:
     """Which of these cells of regions on the border are told of: enough for tiles to know which of their regions are one.
 
-    All tiles choose alike, as both sides of an edge see the same cells along it: the first of each run of rows (or columns)
-    in which they have any, and one in `EVERY`. Near the corners all are told of.
+    All tiles choose alike, as both sides of an edge see the same cells along it: those beside which there is none in the row
+    (or column) before, and one row in `EVERY`. Near the corners all are told of.
     """
     wide = np.pad(there, 1)  # what lies beyond the window is in no region
     y, x = rows + window.y0, columns + window.x0
@@ -199,12 +199,13 @@ def _told(
     )
     told = (near_x[0] | near_x[1]) & (near_y[0] | near_y[1])
     told |= np.where(near_x[0] | near_x[1], y, x) % EVERY == 0
-    across = (sides[0], near_x, wide, window.x0, rows), (sides[1], near_y, wide.T, window.y0, columns)
-    for edges, nears, cells, start, along in across:
+    across = (sides[0], near_x, wide, window.x0, x, rows), (sides[1], near_y, wide.T, window.y0, y, columns)
+    for edges, nears, cells, start, place, along in across:
         for edge, near in zip(edges, nears, strict=True):
             before = np.zeros(len(along), bool)
-            for place in range(edge - RING, edge + RING):
-                before |= cells[along, np.clip(place - start + 1, 0, cells.shape[1] - 1)]
+            for aside in (-1, 0, 1):
+                shared = (place + aside >= edge - RING) & (place + aside < edge + RING)
+                before |= shared & cells[along, np.clip(place + aside - start + 1, 0, cells.shape[1] - 1)]
             told |= near & ~before
     return told
 

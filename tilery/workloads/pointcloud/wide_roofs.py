@@ -43,6 +43,8 @@ MOST_M2 = 100_000
 ABOVE_MM, PARAPET_MM = 1_000, 1_500
 """A point on the edge is of the roof if it is so much higher than what lies beyond, and at most so much than the roof."""
 FURTHEST = 1 << 40
+BESIDE = 2
+"""Cells from a roof within which its edge and its walls may have points."""
 REACH = 1 + 1 + FAR + 1
 """Cells around the ring that decide."""
 
@@ -131,13 +133,13 @@ class Shares:
         hope = ~found.refused[found.numbers]
         if not hope.any():
             return None
-        heights, level = to_host(terrain).ravel(), to_host(there).ravel()
+        heights, level = to_host(terrain).ravel().astype(np.int64), to_host(there).ravel()  # int32 holds no `FURTHEST`
         numbers, hopes = found.numbers.ravel(), hope.ravel()
         size, offset = window.width * window.height, (ring.y0 - window.y0) * window.width + ring.x0 - window.x0
         cell, least, most = np.full(size, -1, np.int32), np.full(size, -FURTHEST), np.full(size, FURTHEST)
         own = np.flatnonzero(hopes)
         cell[own // ring.width * window.width + own % ring.width + offset] = own
-        edges = np.flatnonzero((around(hope, 1) > 0) & (found.numbers == 0))
+        edges = np.flatnonzero((around(hope, BESIDE) > 0) & (found.numbers == 0))
         rows, columns = edges // ring.width, edges % ring.width
         owner, best, lowest = np.full(len(edges), -1), np.full(len(edges), -FURTHEST), np.full(len(edges), FURTHEST)
         for dy in range(-FAR, FAR + 1):
@@ -147,7 +149,7 @@ class Shares:
                 other = np.where(inside, y * window.width + x, 0)
                 height = np.where(inside & level[other], heights[other], FURTHEST)
                 np.minimum(lowest, height, out=lowest)
-                if max(abs(dy), abs(dx)) <= 1:
+                if max(abs(dy), abs(dx)) <= BESIDE:
                     y, x = rows + dy, columns + dx
                     inside = (y >= 0) & (y < ring.height) & (x >= 0) & (x < ring.width)
                     beside = np.where(inside, y * ring.width + x, 0)
