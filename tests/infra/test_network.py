@@ -26,6 +26,7 @@ def subnets(kind: Any) -> dict[str, str]:
     return {name: one["Properties"]["CidrBlock"] for name, one in found.items() if "workSubnet" in name}
 
 
+@pytest.mark.long("it starts the CDK's own process for three small stacks")
 @pytest.mark.skipif(shutil.which("node") is None, reason="the CDK needs node")
 def test_workers_keep_their_subnets_when_a_deployment_changes_its_network() -> None:
     """Else CloudFormation would make the new ones beside the old, with the same addresses, and fail."""
