@@ -57,7 +57,7 @@ def page(
     if summary["spots"]:
         rows = [[spot["kind"], spot["x"], spot["y"], spot["flow"], spot["share"]] for spot in summary["spots"]]
         columns = ["flow", "x (px)", "y (px)", "road users", "share of all"]
-        report.table("Hot spots", columns, rows[:LISTED], note=_more(rows))
+        report.table("Hot spots", columns, rows[:LISTED], align=["left", "right", "right", "right", "right"], note=_more(rows))
     _gaps(report, summary)
     _work(report, summary, calls)
     report.timings(record["timings"]["stages"], record["timings"]["total_s"])
@@ -134,7 +134,7 @@ def _speeds(report: Report, summary: Summary) -> None:
     ]
     columns = ["class", "road users", f"median ({unit})", "15 to 85 %", "uncertainty of one", "impossible"]
     note = (
-        f"Each road user's median speed while it moves; the uncertainty is one standard deviation of a single speed. "
+        f"Each road user's median speed, standing included; the uncertainty is one standard deviation of a single speed. "
         f"Above {summary['max_speed_kmh']:g} km/h a speed is flagged as impossible and left out."
         if unit == "km/h"
         else "Without a calibration there are no km/h: mark four points of the ground above and say where they are."
