@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ _CRC = struct.Struct("<I")
 _PLANE = struct.Struct("<BI")
 """How the bytes of one place are packed, and how many follow."""
 _CONSTANT, _PLAIN, _DEFLATED = range(3)
+Bytes = bytes | memoryview
 _SAMPLE, _NOISE = 4096, 100
 """Of so many bytes, if they are as often alike as if there were more than this number of values, nothing is gained by packing
 them."""
@@ -94,14 +95,13 @@ def encode(fragment: Fragment) -> bytes:
         raise ValueError("the columns of a fragment must have the same length")
     places: tuple[npt.NDArray[Any], ...] = (fragment.x, fragment.y, fragment.z)
     corner = [int(column.min()) if count else 0 for column in places]
-    body = bytearray()
+    body: list[Bytes] = []
     for column, start in zip(places, corner, strict=True):
-        relative = column.astype(np.int64) - start
-        if count and int(relative.max()) > np.iinfo(np.int32).max:
+        if count and int(column.max()) - start > np.iinfo(np.int32).max:
             raise ValueError("a fragment spreads over more than 2,147 km")
-        body += _packed(relative.astype("<i4"))
+        body += _packed(np.subtract(column, start, dtype=np.int64).astype("<i4"))
     steps = np.diff(fragment.index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
-    body += _packed(fragment.returns.astype(np.uint8)) + _packed(steps) + _packed(fragment.source.astype(np.uint8))
+    body += [*_packed(fragment.returns.astype(np.uint8)), *_packed(steps), *_packed(fragment.source.astype(np.uint8))]
     there = 0
     if fragment.intensity is not None:
         there |= _INTENSITY
@@ -125,9 +125,9 @@ def decode(data: bytes, name: str) -> Fragment:
     planes.end()
     return Fragment(
         shard,
-        x.astype(np.int64) + x0,
-        y.astype(np.int64) + y0,
-        (z.astype(np.int64) + z0).astype(np.int32),
+        np.add(x, x0, dtype=np.int64),
+        np.add(y, y0, dtype=np.int64),
+        np.add(z, z0, dtype=np.int64).astype(np.int32),
         returns,
         np.cumsum(steps, dtype=np.uint32),
         source,
@@ -185,8 +185,8 @@ def encode_labels(labels: Labels) -> bytes:
         raise ValueError("as many labels as indices are needed")
     steps = np.diff(labels.index.astype(np.uint32), prepend=np.uint32(0)).astype("<u4")
     unsure = np.flatnonzero(labels.number)
-    body = _packed(steps) + _packed(labels.label.astype(np.uint8)) + _packed(unsure.astype("<u4"))
-    body += _packed(labels.number[unsure].astype("<u4")) + _packed(labels.otherwise[unsure])
+    body = [*_packed(steps), *_packed(labels.label.astype(np.uint8)), *_packed(unsure.astype("<u4"))]
+    body += [*_packed(labels.number[unsure].astype("<u4")), *_packed(labels.otherwise[unsure])]
     return _sealed(_LABELS_HEADER.pack(_LABELS_MAGIC, labels.shard, count, len(unsure)), body)
 
 
@@ -232,29 +232,30 @@ def assemble(
     return labels
 
 
-def _deflated(body: bytes) -> bytes:
+def _deflated(body: Bytes) -> bytes:
     """Deflated for runs only: planes are constant or noise, so that looking for longer matches costs double and gains 5 %."""
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     return packer.compress(body) + packer.flush()
 
 
-def _packed(values: npt.NDArray[Any]) -> bytes:
+def _packed(values: npt.NDArray[Any]) -> Iterator[Bytes]:
     """Bytes of equal place together: high ones are often constant or nearly so, low ones noise, which stays as it is."""
-    packed = bytearray()
     rows = np.ascontiguousarray(values).view(np.uint8)
     for plane in map(np.ascontiguousarray, rows.reshape(len(values), -1).T if len(values) else ()):
+        how, data = _PLAIN, cast(Bytes, plane.data)
         if plane.min() == plane.max():
             how, data = _CONSTANT, plane[:1].tobytes()
-        elif _is_noise(plane):
-            how, data = _PLAIN, plane.tobytes()
-        else:
-            how, data = _DEFLATED, _deflated(plane.tobytes())
-        packed += _PLANE.pack(how, len(data)) + data
-    return bytes(packed)
+        elif not _is_noise(plane):
+            how, data = _DEFLATED, _deflated(data)
+        yield _PLANE.pack(how, len(data))
+        yield data
 
 
-def _sealed(header: bytes, body: bytes | bytearray) -> bytes:
-    return header + _CRC.pack(zlib.crc32(body, zlib.crc32(header))) + body
+def _sealed(header: bytes, body: Iterable[Bytes]) -> bytes:
+    crc, parts = zlib.crc32(header), list(body)
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return b"".join([header, _CRC.pack(crc), *parts])
 
 
 def _is_noise(plane: npt.NDArray[np.uint8]) -> bool:
