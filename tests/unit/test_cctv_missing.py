@@ -71,6 +71,23 @@ def test_where_nothing_leans_on_what_is_missing_all_the_rest_is_believed(tmp_pat
     assert not any(picture.damaged for picture in pictures)
 
 
+def test_a_picture_behind_a_long_message_makes_nothing_missing(tmp_path: Path) -> None:
+    path = make(tmp_path / "p.ts", frames=48, options=ONLY_P)
+    message = b"\0\0\0\1\x06\x05" + b"\xff" * 20 + b"\x10" + b"\x55" * (20 * 255 + 16) + b"\x80"
+    after = tmp_path / "told.ts"
+    with av.open(str(path)) as found, av.open(str(after), "w") as made:
+        into: Any = made.add_stream_from_template(found.streams.video[0])
+        for number, packet in enumerate(packet for packet in found.demux(video=0) if packet.size):
+            other = av.Packet(bytes(packet)[:6] + message + bytes(packet)[6:] if number == 30 else bytes(packet))
+            other.pts, other.dts, other.time_base, other.stream = packet.pts, packet.dts, packet.time_base, into
+            other.is_keyframe = packet.is_keyframe
+            made.mux(other)
+    drop = dropped(after)
+    pictures = drop.decode(drop.clips()[0])
+    assert len(pictures) == 48
+    assert not any(picture.damaged for picture in pictures)
+
+
 def test_an_encoder_that_counts_in_its_own_way_is_told_and_all_its_pictures_are_used(tmp_path: Path) -> None:
     path = make(tmp_path / "p.mp4", frames=72, options=ONLY_P)
     drop = dropped(without(path, {place for place in range(72) if place % 24 in (4, 9, 14, 19)}))

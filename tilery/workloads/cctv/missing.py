@@ -48,6 +48,7 @@ class Missing:
             elif kind in SLICES:
                 self._learn(sets)
                 return self._leaves_out(unit)
+        self._last = None  # of a picture whose number lies too far behind, the next one says nothing
         return False
 
     def _learn(self, found: Iterable[bytes]) -> None:
@@ -60,6 +61,7 @@ class Missing:
         said = self._numbering
         number = picture_number(unit, said) if said else None
         if said is None or number is None:
+            self._last = None
             return False
         last = self._last
         if unit[0] & LEANED_ON:
