@@ -7,11 +7,13 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from math import isnan
 from pathlib import Path
 from typing import Any
+
+from rasterio.crs import CRS
 
 from tilery.outcomes import BadInput
 from tilery.run import Source
@@ -196,6 +198,15 @@ def _item_date(item: dict[str, Any]) -> date | None:
     return names.from_text(str(properties.get("datetime") or properties.get("start_datetime") or ""))
 
 
+def _grid(source: Source, dataset: Any) -> Grid:
+    """The grid; of a NetCDF or Zarr file whose axes are degrees and that names no CRS, it is WGS 84, as CF has it be read."""
+    found = Grid.of(dataset)
+    if found.crs or rasters.driver(source.name) not in CUBES:
+        return found
+    units = {value.lower() for key, value in dataset.tags().items() if key.lower().endswith("#units")}
+    return replace(found, crs=CRS.from_epsg(4326).to_wkt()) if {"degrees_east", "degrees_north"} <= units else found
+
+
 def _header(number: int, source: Source, dataset: Any, variable: str) -> Header:
     block_height, block_width = dataset.block_shapes[0]
     itemsize = max(_itemsize(dtype, source) for dtype in dataset.dtypes)
@@ -222,7 +233,7 @@ def _header(number: int, source: Source, dataset: Any, variable: str) -> Header:
     return Header(
         source=number,
         name=source.name,
-        grid=Grid.of(dataset),
+        grid=_grid(source, dataset),
         bands=bands,
         blocks=(block_width, block_height),
         tagged=tagged,

@@ -22,11 +22,13 @@ from tilery.workloads.trend.headers import Asset, Assets, Header
 from tilery.workloads.trend.options import Band, TrendOptions
 from tilery.workloads.trend.reading import READERS, held
 from tilery.workloads.trend.scenes import MOST_DATES, MOST_DAYS, WHOLE, Layer, Scene, Series
+from tilery.workloads.trend.seasonal import YEAR_DAYS
 from tilery.workloads.trend.window import bands
 
 WINDOW_MIB = 512
 """What a window's data may take; more dates make smaller windows."""
 LARGEST_SIDE = 1024
+LEAST_YEARS = 2.0
 BASE_MIB = 350
 """Interpreter, libraries, compiled loops, GDAL's cache and blocks of usual size being decoded."""
 BLOCKS = 64 << 20
@@ -61,7 +63,7 @@ def size(sources: list[Source], options: TrendOptions, store: Store) -> Sizing:
     scenes = _scenes(parts, options)
     series = _series(scenes, parts, options, found)
     _check_dates(series)
-    warnings += _unscaled(parts, series, options) + _doubled(series)
+    warnings += _unscaled(parts, series, options) + _doubled(series) + _short(series, options)
     width, height = series.window
     dates, layers = len(series.scenes), max(len(scene.all) for scene in series.scenes)
     items: list[Item] = [
@@ -126,6 +128,14 @@ def _doubled(series: Series) -> list[str]:
         return []
     more = f" and {len(doubled) - 1} more dates" if len(doubled) > 1 else ""
     return [f"{doubled[0]}{more}: several rasters of one day; each counts as a date of its own. Leave out what is there twice"]
+
+
+def _short(series: Series, options: TrendOptions) -> list[str]:
+    """A year's cycle and a trend are one and the same where there are not two years of both."""
+    years = (series.dates[-1] - series.dates[0]).days / YEAR_DAYS
+    if not options.harmonics or years >= LEAST_YEARS:
+        return []
+    return [f"the dates span {years:.1f} years: with fewer than two, seasons pass for trends and trends for seasons"]
 
 
 def _unscaled(parts: Sequence[Part], series: Series, options: TrendOptions) -> list[str]:
