@@ -101,10 +101,13 @@ def period() -> int:
 
 
 def write(store: Store, manifest: Manifest) -> Manifest:
-    """Store a manifest if the run has none yet; returns the one that counts."""
+    """Store a manifest if the run has none yet; returns the one that counts.
+
+    What goes with it is written whoever was first: that one may have been killed in between.
+    """
     key = keys.run(manifest.tenant, manifest.run_id, "manifest.json")
     if not store.create(key, manifest.model_dump_json().encode()):
-        return read(store, manifest.tenant, manifest.run_id)
+        manifest = read(store, manifest.tenant, manifest.run_id)
     brief = manifest.model_copy(update={"sources": []})
     store.put(keys.run(manifest.tenant, manifest.run_id, "received.json"), brief.model_dump_json().encode())
     ledger.write(store, manifest, "received", key=manifest.trigger.key)

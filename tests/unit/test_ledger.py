@@ -46,6 +46,21 @@ def test_a_run_is_running_until_it_ends_and_again_after_a_redrive(
     assert status(store) == "SUCCEEDED"
 
 
+def test_an_upload_whose_intake_was_killed_halfway_is_in_the_book_when_its_event_comes_again(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+
+    class Killed(DirectoryStore):
+        def put(self, key: str, data: bytes) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        given(Killed(tmp_path))
+    assert list(ledger.runs(store, "acme")) == []
+    run = given(store)
+    assert status(store) == "RUNNING"
+    assert manifest.read_brief(store, "acme", run.run_id) == run
+
+
 def test_runs_come_newest_first_and_the_book_of_years_is_not_listed_for_the_last_one(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "root")
     for days in (400, 8, 1, 0):
