@@ -20,30 +20,29 @@ STREAM = 880
 """Pixels whose sums stay in the processor's cache while the dates go by."""
 AT_ONCE = 440
 """The same where lines are made of sums."""
-_LARGEST = 1 << 15
-"""Of a value that is summed, which counts from a centre."""
-_FITS = (1 << 31) - 1
 _COUNT_BITS = 13
 _COUNT = 1 << _COUNT_BITS
 """n is below this, and Sd takes the bits above."""
 SMALL = ("uint16", "int16", "int32")
 """The types of stacks of stored values."""
 
-DAYS, SUMS, LINES = Array("int64", readonly=True), Array("int64", 2), Array("float64", 2)
+DAYS, RUNS = Array("int64", readonly=True), Array("int64", 2, readonly=True)
+SUMS, LINES = Array("int64", 2), Array("float64", 2)
 PARTS, MADE, PLACES = Array("int32"), Array("float64"), Array("int64")
 TABLES = Array("float64", 2), Array("float64", 2)
 
 
-def _add(days: Any, values: Any, nodata: Any, centre: Any, blank: Any, parts: Any, sums: Any) -> None:
-    """Add dates (days; values, dates x pixels) to sums (6 x pixels). Values lie within 2^15 of `centre`; `blank` is a row of
-    `nodata`, `parts` (6 x STREAM) working memory."""
+def _add(steps: Any, runs: Any, values: Any, nodata: Any, centre: Any, blank: Any, parts: Any, sums: Any) -> None:
+    """Add dates (steps and runs as `linear.cut` gives them; values, dates x pixels) to sums (6 x pixels). Values lie within
+    2^15 of `centre`; `blank` is a row of `nodata`, `parts` (6 x STREAM) working memory."""
     for start in range(0, values.shape[1], STREAM):
         stop = min(values.shape[1], start + STREAM)
-        _add_block(days, values, nodata, centre, start, stop, parts, blank, sums, start)
+        _add_block(steps, runs, values, nodata, centre, start, stop, parts, blank, sums, start)
 
 
 def _small(
-    days: Any,
+    steps: Any,
+    runs: Any,
     values: Any,
     nodata: Any,
     centre: Any,
@@ -63,7 +62,7 @@ def _small(
         for row in range(6):
             for at in range(STREAM):
                 sums[row, at] = 0
-        _add_block(days, values, nodata, centre, start, stop, parts, blank, sums, 0)
+        _add_block(steps, runs, values, nodata, centre, start, stop, parts, blank, sums, 0)
         for at in range(start, stop, AT_ONCE):
             end = min(stop, at + AT_ONCE)
             _compare(sums, at - start, end - start, made)
@@ -72,7 +71,8 @@ def _small(
 
 @called
 def _add_block(
-    days: Any,
+    steps: Any,
+    runs: Any,
     values: Any,
     nodata: Any,
     centre: Any,
@@ -84,9 +84,8 @@ def _add_block(
     into: Any,
 ) -> None:
     """Add all dates of the pixels from `start` to `stop` to `sums`, where the first of them has the place `into`."""
-    first = 0
-    while first < days.size:
-        last = _fitting(days, first)
+    for run in range(runs.shape[0]):
+        first, last, base, unit = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
         all_n, all_d, all_dd = 0, 0, 0
         for at in range(6 * STREAM):
             parts[at] = 0
@@ -95,18 +94,16 @@ def _add_block(
             b = values[date + 1, start:stop] if date + 1 < last else blank[: stop - start]
             c = values[date + 2, start:stop] if date + 2 < last else blank[: stop - start]
             d = values[date + 3, start:stop] if date + 3 < last else blank[: stop - start]
-            p, q = days[date] - days[first], days[date + 1] - days[first] if date + 1 < last else 0
-            r = days[date + 2] - days[first] if date + 2 < last else 0
-            s = days[date + 3] - days[first] if date + 3 < last else 0
+            p, q = steps[date], steps[date + 1] if date + 1 < last else 0
+            r, s = steps[date + 2] if date + 2 < last else 0, steps[date + 3] if date + 3 < last else 0
             _add_four(p, q, r, s, a, b, c, d, np.int32(nodata), np.int32(centre), parts)
             all_n, all_d, all_dd = all_n + 4, all_d + p + q + r + s, all_dd + p * p + q * q + r * r + s * s
-        _add_parts(parts, all_n, all_d, all_dd, days[first], centre, nodata - centre, sums, into, into + stop - start)
-        first = last
+        _add_parts(parts, all_n, all_d, all_dd, base, unit, centre, nodata - centre, sums, into, into + stop - start)
 
 
 @called
 def _add_four(p: Any, q: Any, r: Any, s: Any, a: Any, b: Any, c: Any, d: Any, nodata: Any, centre: Any, sums: Any) -> None:
-    """Add four dates, `p` to `s` days after the first, to sums that lie one after another: n and Sd (in one number) and Sdd
+    """Add four dates, `p` to `s` steps from the base, to sums that lie one after another: n and Sd (in one number) and Sdd
     of dates without a value; Sy, Sdy and the two halves of Syy of all dates, y counting from `centre`.
 
     What `nodata` adds to the latter is known and taken away at the end: nothing has to be masked but what is lost, which takes
@@ -142,46 +139,34 @@ def _add_four(p: Any, q: Any, r: Any, s: Any, a: Any, b: Any, c: Any, d: Any, no
 
 
 @called
-def _fitting(days: Any, first: Any) -> Any:
-    """Up to which date 32 bits hold the sums that begin with `first`."""
-    linear, square = 0, 0
-    for date in range(first, len(days)):
-        away = abs(days[date] - days[first])
-        linear += away
-        square += away * away
-        if linear * _LARGEST > _FITS or square > _FITS:
-            return date
-    return len(days)
-
-
-@called
 def _add_parts(
     parts: Any,
     all_n: Any,
     all_d: Any,
     all_dd: Any,
-    first: Any,
+    base: Any,
+    unit: Any,
     centre: Any,
     nothing: Any,
     sums: Any,
     start: Any,
     stop: Any,
 ) -> None:
-    """Add 32-bit sums, with days counted from `first` and values from `centre`, to the whole ones: n, Sd and Sdd are those of
-    all dates less what was lost, which counted as `nothing`."""
+    """Add 32-bit sums, with steps of `unit` days counted from `base` and values from `centre`, to the whole ones: n, Sd and Sdd
+    are those of all dates less what was lost, which counted as `nothing`."""
     n, st, stt = sums[0, start:stop], sums[1, start:stop], sums[2, start:stop]
     sy, sty, syy = sums[3, start:stop], sums[4, start:stop], sums[5, start:stop]
     for at in range(n.size):
-        count, day = all_n - np.int64(parts[at] & (_COUNT - 1)), all_d - np.int64(parts[at] >> _COUNT_BITS)
+        count, day = all_n - np.int64(parts[at] & (_COUNT - 1)), unit * (all_d - np.int64(parts[at] >> _COUNT_BITS))
         n[at] += count
-        st[at] += first * count + day
-        stt[at] += first * (first * count + 2 * day) + (all_dd - parts[at + STREAM])
+        st[at] += base * count + day
+        stt[at] += base * (base * count + 2 * day) + unit * unit * (all_dd - parts[at + STREAM])
     for at in range(n.size):
         lost, lost_day = np.int64(parts[at] & (_COUNT - 1)), np.int64(parts[at] >> _COUNT_BITS)
-        count, day = all_n - lost, all_d - lost_day
+        count, day = all_n - lost, unit * (all_d - lost_day)
         value = np.int64(parts[at + 2 * STREAM]) - nothing * lost
         sy[at] += value + centre * count
-        sty[at] += first * value + (parts[at + 3 * STREAM] - nothing * lost_day) + centre * (first * count + day)
+        sty[at] += base * value + unit * (parts[at + 3 * STREAM] - nothing * lost_day) + centre * (base * count + day)
     for at in range(n.size):
         lost = np.int64(parts[at] & (_COUNT - 1))
         value = np.int64(parts[at + 2 * STREAM]) - nothing * lost
@@ -355,10 +340,25 @@ def _stack(kind: str) -> Array:
     return Array(kind, 2, readonly=True)
 
 
-add = {kind: kernel(NOTHING, DAYS, _stack(kind), LONG, LONG, Array(kind, readonly=True), PARTS, SUMS)(_add) for kind in SMALL}
+add = {
+    kind: kernel(NOTHING, DAYS, RUNS, _stack(kind), LONG, LONG, Array(kind, readonly=True), PARTS, SUMS)(_add) for kind in SMALL
+}
 small = {
     kind: kernel(
-        NOTHING, DAYS, _stack(kind), LONG, LONG, LONG, Array(kind, readonly=True), PARTS, SUMS, MADE, PLACES, *TABLES, LINES
+        NOTHING,
+        DAYS,
+        RUNS,
+        _stack(kind),
+        LONG,
+        LONG,
+        LONG,
+        Array(kind, readonly=True),
+        PARTS,
+        SUMS,
+        MADE,
+        PLACES,
+        *TABLES,
+        LINES,
     )(_small)
     for kind in SMALL
 }

@@ -7,7 +7,7 @@ power of two that each pixel's largest value sets, which does not depend on the 
 Bounds: at most 4,096 dates over at most 2^15 days (89 years; see `scenes`, checked by `size`). For 16-bit values every sum
 is below 2^53 and every product of two below 2^112; the 48-bit ones are summed in two halves as 64-bit integers.
 
-Small values are first summed in 32 bits, over as many dates as fit (`_fitting`), with days counted from the first of them:
+Small values are first summed in 32 bits, over as many dates as fit (`cut`), with days counted from the middle of them:
 twice as many pixels in a vector register. Everything happens in blocks of pixels that stay in the processor's cache.
 """
 
@@ -22,6 +22,10 @@ from numpy.typing import NDArray
 from tilery.workloads.trend import line_kernels
 from tilery.workloads.trend.line_kernels import AT_ONCE, STREAM
 from tilery.workloads.trend.significance import Floats, table
+
+_LARGEST = 1 << 15
+"""Of a value that is summed, which counts from a centre."""
+_FITS = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Sums:
         there is none: of int32, -1 beside unsigned and 32,768 beside signed 16-bit values."""
         kind = values.dtype.name
         line_kernels.add[kind](
-            days.astype(np.int64),
+            *cut(days.astype(np.int64)),
             np.ascontiguousarray(values),
             nodata,
             _centre(values, nodata),
@@ -104,7 +108,7 @@ def of_small(days: NDArray[Any], values: NDArray[Any], nodata: int, least: int) 
     out = np.empty((6, values.shape[1]))
     kind, sums = values.dtype.name, np.empty((6, STREAM), np.int64)
     line_kernels.small[kind](
-        days.astype(np.int64),
+        *cut(days.astype(np.int64)),
         np.ascontiguousarray(values),
         nodata,
         _centre(values, nodata),
@@ -126,6 +130,34 @@ def of_floats(days: NDArray[Any], values: Floats, least: int) -> Line:
         days.astype(np.int64), np.ascontiguousarray(values, np.float64), least, scales, sums, *_made(), *table(), out
     )
     return Line(out)
+
+
+def cut(days: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Runs of dates whose sums 32 bits hold, as (first, last, base, unit); and the steps of each date from its run's base, in
+    units of days. Steps are as small as can be: counted from the middle, in the largest unit that all dates are multiples of.
+
+    >>> steps, runs = cut(np.array([0, 16, 32, 48, 64]))
+    >>> steps.tolist(), runs.tolist()
+    ([-2, -1, 0, 1, 2], [[0, 5, 32, 16]])
+    """
+    steps, runs = np.zeros(len(days), np.int64), list[tuple[int, int, int, int]]()
+
+    def add(first: int, last: int) -> None:
+        part = days[first:last]
+        unit = int(np.gcd.reduce(part - part[0])) or 1
+        base = int(part[0]) + (int(part.min()) + int(part.max()) - 2 * int(part[0])) // 2 // unit * unit
+        away = (part - base) // unit
+        if np.abs(away).sum() * _LARGEST <= _FITS and (away * away).sum() <= _FITS:
+            steps[first:last] = away
+            runs.append((first, last, base, unit))
+        else:
+            middle = (first + last) // 2
+            add(first, middle)
+            add(middle, last)
+
+    if len(days):
+        add(0, len(days))
+    return steps, np.array(runs, np.int64).reshape(-1, 4)
 
 
 def _room(kind: str, nodata: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
