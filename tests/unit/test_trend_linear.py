@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tests.unit import trend_kernels
+from tilery import machine_code
 from tilery.workloads.trend import linear, robust, seasonal, significance
 from tilery.workloads.trend.linear import Line, Sums
 from tilery.workloads.trend.seasonal import YEAR_DAYS
@@ -255,3 +258,26 @@ def test_a_series_too_short_for_its_seasons_gets_none() -> None:
     few = np.full((61, 1), np.nan)
     few[:5] = 1.5
     assert np.isnan(seasonal.fit(DAYS, (DAYS % 365).astype(float), few, 1)).all()
+
+
+EVERY_WAY = """
+import sys, hashlib, numpy as np
+from tilery.workloads.trend import line_kernels, linear, robust, seasonal
+for module in (line_kernels, seasonal, robust):
+    module.PROCESSORS = tuple(sys.argv[1:])
+random = np.random.default_rng(5)
+days = np.sort(random.choice(9000, 61, replace=False))
+whole = random.integers(0, 65535, (61, 3000), endpoint=True).astype(np.uint16)
+parts = np.where(random.random((61, 3000)) < 0.3, np.nan, random.normal(0, 1, (61, 3000)))
+found = [linear.of_small(days, whole, 7, 3).rows, linear.of_floats(days, parts, 3).rows]
+found += [seasonal.fit(days, days % 365.0, parts, cycles) for cycles in (1, 3)] + [robust.fit(days, parts.round(1), 3)]
+print(hashlib.sha256(b"".join(one.tobytes() for one in found)).hexdigest())
+"""
+
+
+@pytest.mark.long("two more kinds of processors are compiled for")
+def test_every_kind_of_processor_gives_the_same_bits() -> None:
+    ways = [[], *([kind] for kind in machine_code.VECTORS)]  # what this one does not know falls back to the generic one
+    told = {subprocess.run([sys.executable, "-c", EVERY_WAY, *way], capture_output=True, text=True).stdout for way in ways}
+    assert len(told) == 1
+    assert len(told.pop()) == 65
