@@ -247,6 +247,15 @@ def test_the_p_of_a_seasonal_slope_is_uniform_where_there_is_none() -> None:
     assert stats.kstest(p, "uniform").pvalue > 0.01
 
 
+@pytest.mark.parametrize("value", [7.0, 0.1, 1 / 3, 273.15, -1e20])
+def test_a_constant_has_no_seasons_and_no_trend(value: float) -> None:
+    """Neither where the sum of its values is rounded: tenths all over a mask must not count as rising."""
+    fitted = seasonal.fit(DAYS, (DAYS % 365).astype(float), np.full((61, 1), value), 1)
+    found = dict(zip(seasonal.bands(1), fitted, strict=True))
+    assert np.isnan(found.pop("seasonal_p")[0])
+    assert {name: band[0] for name, band in found.items()} == dict.fromkeys(found, 0.0)
+
+
 def test_the_curve_goes_through_what_was_fitted() -> None:
     of_year = (DAYS % 365).astype(float)
     exact = 3 + 0.01 * DAYS + 2 * np.cos(2 * np.pi * (of_year - 100) / YEAR_DAYS)

@@ -102,15 +102,16 @@ def solve(design: Any, values: Any, normal: Any, room: Any, out: Any) -> None:
         for i in range(terms + 5):
             out[i, pixel] = nan
         out[terms + 2, pixel] = 0.0
-        n, mean = 0, 0.0
+        n, mean, least, most = 0, 0.0, np.inf, -np.inf
         for date in range(dates):
             value = values[date, pixel]
             if abs(value) < np.inf:
                 n += 1
                 mean += value
+                least, most = min(least, value), max(most, value)
         if n < terms + 2:
             continue
-        mean /= n
+        mean = mean / n if least < most else least  # of equal values it is rounded: what is left would pass for a trend
         for date in range(dates):
             value = values[date, pixel]
             if not abs(value) < np.inf:
