@@ -11,8 +11,10 @@ import pytest
 
 from tests.unit.cctv_video import CLOSED_GOP, OPEN_GOP, Drop, make, print_of
 from tilery.workloads.cctv.h264 import Numbering, numbering, picture_number, units
+from tilery.workloads.cctv.missing import Missing
 
 ONLY_P = {"x264-params": "keyint=24:min-keyint=24:scenecut=0:bframes=0"}
+ONE_B = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=1:b-adapt=0"}
 MATRICES = {"x264-params": "keyint=24:min-keyint=24:scenecut=0:bframes=0:cqm=jvt"}
 
 
@@ -41,6 +43,7 @@ def dropped(path: Path) -> Drop:
         ("closed.mkv", CLOSED_GOP, {25}),
         ("open.ts", OPEN_GOP, {29}),
         ("open.mp4", OPEN_GOP, {34}),
+        ("before_a_key.mp4", ONE_B, {21, 22}),
     ],
 )
 def test_what_leans_on_a_missing_picture_is_not_believed(
@@ -58,6 +61,13 @@ def test_what_leans_on_a_missing_picture_is_not_believed(
     assert got[-1][1]
     for place in range(0, len(got), 5):
         assert [print_of(picture) for picture in drop.decode(clip, got[place][0])] == got[place:]
+
+
+def test_a_loss_is_told_once_though_several_pictures_are_numbered_after_it(tmp_path: Path) -> None:
+    path = without(make(tmp_path / "p.mp4", frames=36, options=OPEN_GOP), {14})
+    with av.open(str(path)) as found:
+        missing = Missing(found.streams.video[0])
+        assert sum(missing(packet) for packet in found.demux(video=0)) == 1
 
 
 def test_where_nothing_leans_on_what_is_missing_all_the_rest_is_believed(tmp_path: Path) -> None:

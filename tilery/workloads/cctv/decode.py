@@ -293,9 +293,9 @@ def _displayed(
             heappush(waiting, (int(packet), True))
             continue
         lost = missing is not None and missing(packet)
-        lacking = lost or (lacking and not packet.is_keyframe)
+        lacking = (lost or lacking) and not packet.is_keyframe
         damaged = damaged or lost
-        if lacking and packet.pts is not None and not packet.is_keyframe:
+        if lacking and packet.pts is not None:
             leaning.add(packet.pts)
         if nobody_looks and packet.pts is not None:
             heappush(waiting, (packet.pts, False))

@@ -63,11 +63,14 @@ class Missing:
         if said is None or number is None:
             self._last = None
             return False
-        last = self._last
-        if unit[0] & LEANED_ON:
+        last, leaned_on, numbers = self._last, unit[0] & LEANED_ON, 1 << said.bits
+        if leaned_on:
             self._last = number
         if unit[0] & 31 == KEY or last is None or said.gaps:
             return False
-        step = (number - last) % (1 << said.bits)
+        step = (number - last) % numbers
         # 0 and 1 may also follow a picture that sets the count back, of which only the end of its header tells
-        return step > 1 and (number > 1 or step <= FEW)
+        left_out = step > 1 and (number > 1 or step <= FEW)
+        if left_out and not leaned_on:
+            self._last = (number - 1) % numbers  # as decoders count on (7.4.3), so that a loss is told once
+        return left_out
