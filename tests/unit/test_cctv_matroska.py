@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.cctv_video import OPEN_GOP, Drop, print_of, scene
-from tilery.workloads.cctv.matroska import Indexed, _element, _inside, clusters, video_track
+from tilery.workloads.cctv import matroska
+from tilery.workloads.cctv.matroska import CLUSTER, SEGMENT, TIMESTAMP, VOID, Indexed, _element, _inside, clusters, video_track
 
 
 class Pipe:
@@ -97,15 +98,55 @@ def test_clusters_without_a_length_make_no_index_and_the_video_is_read_all_the_s
     assert [print_of(picture) for picture in endless.decode(clip)][:250] == pictures[:250]
 
 
-def test_the_track_of_pictures_is_found_behind_others() -> None:
-    def made(name: bytes, content: bytes) -> bytes:
-        return name + bytes([0x80 | len(content)]) + content
+def made(name: bytes, content: bytes) -> bytes:
+    return name + bytes([0x80 | len(content)]) + content
 
+
+HEADER = made(b"\x1a\x45\xdf\xa3", SEGMENT)
+OF_A_TIME = made(CLUSTER, made(TIMESTAMP, b"\x07"))
+OPEN = SEGMENT + b"\xff"
+"""A segment that does not tell its length."""
+
+
+def clusters_in(folder: Path, data: bytes) -> list[list[int]]:
+    path = folder / "made.mkv"
+    path.write_bytes(data)
+    drop = Drop(folder / "root").add(path)
+    known = [list(one) for one in clusters(drop.store, drop.sources[0])]
+    if known:
+        Indexed(drop.store, drop.sources[0], known)
+    return known
+
+
+def test_the_name_of_a_segment_within_something_else_is_none(tmp_path: Path) -> None:
+    file = HEADER + OPEN + OF_A_TIME
+    assert clusters_in(tmp_path, file) == [[7, len(file) - len(OF_A_TIME)]]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEADER + OF_A_TIME + OPEN + OF_A_TIME,
+        HEADER + OPEN + made(CLUSTER, made(TIMESTAMP, b"\x07" * 20)),
+        HEADER + OPEN + made(VOID, bytes(100)) + OF_A_TIME,
+        HEADER + OPEN + made(VOID, b"") * 30 + OF_A_TIME,
+    ],
+    ids=["a cluster before the segment", "no number is so long", "a long head", "very many elements"],
+)
+def test_a_file_made_to_do_harm_gets_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(matroska, "MOST_HEAD", 90)
+    monkeypatch.setattr(matroska, "MOST_ELEMENTS", 20)
+    assert clusters_in(tmp_path, data) == []
+
+
+def test_the_track_of_pictures_is_found_behind_others() -> None:
     sound = made(b"\xae", made(b"\xd7", b"\x01") + made(b"\x83", b"\x02"))
     pictures = made(b"\xae", made(b"\xd7", b"\x05") + made(b"\x83", b"\x01"))
     assert video_track(made(b"\x16\x54\xae\x6b", sound + pictures)) == 5
     assert video_track(made(b"\x16\x54\xae\x6b", sound)) == 1
     assert video_track(b"nothing") == 1
+    endless = made(b"\xae", made(b"\xd7", b"\xff" * 20) + made(b"\x83", b"\x01"))
+    assert video_track(made(b"\x16\x54\xae\x6b", endless)) < 1 << 64
 
 
 @given(st.binary(max_size=80), st.integers(0, 80))

@@ -21,8 +21,12 @@ CHECKSUM, VOID = b"\xbf", b"\xec"
 CUE_POINT, CUE_TIME, CUE_POSITIONS, CUE_TRACK, CUE_PLACE = b"\xbb", b"\xb3", b"\xb7", b"\xf7", b"\xf1"
 HEAD = 64
 """Bytes in which an element's own head is, and of a cluster its time."""
-MOST_CLUSTERS = 20_000
-"""That are looked at, a read of the store for each."""
+MOST_ELEMENTS = 20_000
+"""That are looked at, clusters nearly all, a read of the store for each."""
+MOST_HEAD = 16 << 20
+"""Bytes before the first cluster, which are kept in memory."""
+LONGEST_NUMBER = 8
+"""Bytes (RFC 8794, 7.2)."""
 MOST_ENTRIES, APART = 1000, 1000
 """Of the index; and units of time (milliseconds, as nearly all files have them) between two, at least."""
 Clusters = Sequence[Sequence[int]]
@@ -30,18 +34,21 @@ Clusters = Sequence[Sequence[int]]
 
 
 def clusters(store: Store, source: Source) -> Clusters:
-    """Those of a file that are worth an entry; none where one does not tell its length, or times go back."""
+    """Those of a file that are worth an entry; none where one does not tell its length, or times go back, or before them lies
+    more than `MOST_HEAD`."""
     file = Ranges(store, source, least=4 * KIB, most=4 * KIB)
-    at, found = 0, list[tuple[int, int]]()
-    while at < source.size and len(found) < MOST_CLUSTERS:
+    at, within, found = 0, False, list[tuple[int, int]]()
+    for _ in range(MOST_ELEMENTS):
         file.seek(at)
         head = _read(file, HEAD)
         if (element := _element(head, 0)) is None:
             break
         name, begins, length = element
-        if name == SEGMENT:
-            at += begins
+        if name == SEGMENT and not within:
+            at, within = at + begins, True
             continue
+        if name == CLUSTER and not found and (not within or at > MOST_HEAD):
+            return []
         if name == CLUSTER and (time := _time(head[begins:])) is not None:
             found.append((time, at))
         if length is None or (name == CLUSTER and not found):
@@ -66,16 +73,15 @@ class Indexed(Ranges):
         head = b""
         while len(head) < first:
             head += super().fetch(len(head), first)
-        place = head.index(SEGMENT)
-        width = 9 - head[place + 4].bit_length()
-        begins = place + 4 + width
+        place, begins = next((at, begins) for name, at, begins, _ in _elements(head) if name == SEGMENT)
+        width = begins - place - len(SEGMENT)
         track = video_track(head[begins:])
         unknown = ((1 << 7 * width) - 1 | 1 << 7 * width).to_bytes(width)
         cues = b""
         for _ in range(2):  # places are counted with the index, whose length does not depend on them
             moved = len(cues) - begins
             cues = _made(CUES, b"".join(_entry(time, at + moved, track) for time, at in known))
-        self._head = head[: place + 4] + unknown + head[begins:] + cues
+        self._head = head[: place + len(SEGMENT)] + unknown + head[begins:] + cues
         self._more = len(self._head) - first
         self._size = source.size + self._more
 
@@ -88,7 +94,7 @@ class Indexed(Ranges):
 def video_track(head: bytes) -> int:
     """The number of the first track of moving pictures, by the segment's elements before a cluster; 1 where none is told."""
     for name, track in _inside(dict(_inside(head)).get(TRACKS, b"")):
-        told = {part: int.from_bytes(value) for part, value in _inside(track)} if name == TRACK else {}
+        told = {part: int.from_bytes(value[:LONGEST_NUMBER]) for part, value in _inside(track)} if name == TRACK else {}
         if told.get(KIND) == VIDEO:
             return told.get(NUMBER, 1)
     return 1
@@ -96,13 +102,18 @@ def video_track(head: bytes) -> int:
 
 def _inside(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Name and content of the elements that follow each other, as far as they are whole."""
-    at = 0
-    while (element := _element(data, at)) is not None:
+    for name, _, begins, length in _elements(data):
+        if length is not None:
+            yield name, data[begins : begins + length]
+
+
+def _elements(data: bytes) -> Iterator[tuple[bytes, int, int, int | None]]:
+    """Name and place of the elements that follow each other, where their contents begin, and their lengths."""
+    at: int | None = 0
+    while at is not None and (element := _element(data, at)) is not None:
         name, begins, length = element
-        if length is None:
-            return
-        yield name, data[begins : begins + length]
-        at = begins + length
+        yield name, at, begins, length
+        at = None if length is None else begins + length
 
 
 def _entry(time: int, place: int, track: int) -> bytes:
@@ -140,7 +151,7 @@ def _time(content: bytes) -> int | None:
     at = 0
     while (element := _element(content, at)) is not None:
         name, begins, length = element
-        if name == TIMESTAMP and length:
+        if name == TIMESTAMP and length and length <= LONGEST_NUMBER:
             return int.from_bytes(content[begins : begins + length])
         if name not in (CHECKSUM, VOID) or length is None:
             return None
