@@ -26,9 +26,14 @@ def test_a_faint_picture_has_enough_contrast_afterwards_and_its_order(low: int, 
     assert (np.diff(after.reshape(-1).astype(int)) >= 0).all()
 
 
-def test_noise_in_a_picture_of_nothing_is_not_made_much_of() -> None:
-    blank = np.full((48, 64, 3), 90, np.uint8)
-    speck = blank.copy()
-    speck[5, 5] = 93
-    after = Levels.of(blank)(speck)
-    assert after.max() - after.min() <= 3 * MOST
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_a_picture_of_nothing_says_nothing_about_those_after_it(level: int) -> None:
+    blank = np.full((48, 64, 3), level, np.uint8)
+    blank[5:8, 5:20] = 128
+    after = scene(20, 220)
+    assert Levels.of(blank)(after) is after
+
+
+def test_noise_is_not_made_much_of() -> None:
+    noise = scene(100, 110)
+    assert np.ptp(Levels.of(noise)(noise)) <= MOST * 10 + 1

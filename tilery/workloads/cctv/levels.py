@@ -19,6 +19,8 @@ TWENTIETH = 5.0, 95.0
 MOST = 4.0
 """Noise is spread out as well: no more than this."""
 MIDDLE = 128
+BLANK = 8
+"""Grey levels below which there is nothing to be seen, as where a recording begins in black: it says nothing about the rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +34,9 @@ class Levels:
     def of(picture: Rgb) -> Levels:
         """Those that give this picture enough contrast."""
         low, high = np.percentile(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), TWENTIETH)
-        gain = min(MOST, SPREAD / max(1.0, float(high - low)))
-        if gain <= 1:
+        if not BLANK <= high - low < SPREAD:
             return Levels(None)
+        gain = min(MOST, SPREAD / float(high - low))
         spread = (np.arange(256) - (low + high) / 2) * gain + MIDDLE
         return Levels(np.clip(np.round(spread), 0, 255).astype(np.uint8))
 
