@@ -15,7 +15,10 @@ from cli.target import StackTarget, Target, TwinTarget, find
 from cli.text import err, short
 from cli.upload import Sent, Upload, copy, same_file
 from tilery import keys
-from tilery.outcomes import Incomplete
+from tilery.outcomes import BadInput, Incomplete
+
+LONGEST_KEY = 1024
+"""Bytes that S3 lets a key have."""
 
 
 def drop(
@@ -58,12 +61,21 @@ def _send(target: Target, asked: Request, sent: Sent) -> str:
         key = keys.join("drop", asked.tenant, asked.workload, asked.dataset)
         _upload(target, asked.files[0].path, key, sent, again=True)
         return _run_id(target, key)
+    if isinstance(target, StackTarget):
+        _refuse_long(asked)
     for file in asked.files:
         _upload(target, file.path, asked.key(file), sent, again=False)
     if isinstance(target, StackTarget):
         return _put_ready(target, asked)
     target.store.put(asked.ready_key, asked.ready())
     return _run_id(target, asked.ready_key)
+
+
+def _refuse_long(asked: Request) -> None:
+    """Before anything is sent: S3 has no object of so long a key, where a folder may have the file."""
+    for file in asked.files:
+        if len(asked.key(file).encode()) > LONGEST_KEY:
+            raise BadInput(f"{file.name[:60]!r}...: its key is longer than {LONGEST_KEY:,} bytes; shorten the name")
 
 
 def _upload(target: Target, path: Path, key: str, sent: Sent, *, again: bool) -> None:

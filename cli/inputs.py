@@ -132,6 +132,8 @@ def _file(path: Path, workload: str, endings: tuple[str, ...]) -> InputFile:
         raise BadInput(f"there is no file or folder {path}; check the path")
     if not path.is_file():
         raise BadInput(f"{path} is neither a file nor a folder; name a file that {workload} reads")
+    if not _is_unicode(path.name):
+        raise BadInput(f"the name {keys.plain(path.name)!r} is not valid UTF-8; rename it")
     if not path.name.lower().endswith(endings):
         raise BadInput(f"{path.name} is not a file that {workload} reads; it takes {', '.join(endings)}")
     return InputFile(path, path.name, _readable_size(path))

@@ -14,7 +14,7 @@ from pathlib import Path
 @cache
 def font_file() -> str:
     """The path of the font; empty where its package is not installed, and Pillow's letters have to do."""
-    found = find_spec("font_roboto")  # importing it would ask for setuptools
+    found = find_spec("font_roboto")  # its own code would look through all its files
     folders = list(found.submodule_search_locations or []) if found else []
     return next((str(file) for folder in folders if (file := Path(folder, "files/Roboto-Regular.ttf")).is_file()), "")
 

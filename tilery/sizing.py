@@ -28,7 +28,7 @@ def size(store: Store, tenant: str, run_id: str) -> Run:
         raise BadInput(given.refused)
     workload = registry.load(given.workload)
     options = parse(workload.Options, given.options, f"the options of {given.dataset}")
-    sources = _pinned(given.sources) if len(given.sources) > MANY else _all_digested(store, given.sources)
+    sources = _pinned(given) if len(given.sources) > MANY else _all_digested(store, given.sources)
     given = given.model_copy(update={"sources": []})  # they would be held twice
     sizing = workload.size(sources, options, store)
     if options.device == "gpu" and not workload.gpu:
@@ -85,9 +85,12 @@ def _all_digested(store: Store, sources: list[Source]) -> list[Source]:
         return list(pool.map(lambda source: _digested(store, source), sources))
 
 
-def _pinned(sources: list[Source]) -> list[Source]:
-    """Very many inputs, told apart by their versions: a redo finds its stages, but the same bytes dropped again do not."""
-    return [source.model_copy(update={"digest": f"version:{source.version}"}) for source in sources]
+def _pinned(given: Manifest) -> list[Source]:
+    """Very many inputs, told apart by their versions: a redo finds its stages, but the same bytes dropped again do not.
+
+    A bucket may keep no versions: then nothing says that the bytes are those of another run, and the run shares with none.
+    """
+    return [source.model_copy(update={"digest": f"version:{source.version or given.run_id}"}) for source in given.sources]
 
 
 def _digested(store: Store, source: Source) -> Source:

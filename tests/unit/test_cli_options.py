@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.drop import _send
 from cli.find_run import choose
 from cli.inputs import request
 from cli.main import invoke
@@ -130,6 +131,20 @@ def test_several_files_are_one_dataset_named_after_their_folder(numbers: Path) -
 def test_of_more_files_than_ready_may_name_all_that_lie_there_are_meant(numbers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.inputs.READY_LIMIT", 40)
     assert json.loads(request("sums", [numbers], ["lines=2"], "local").ready()) == {"options": {"lines": 2}}
+
+
+def test_what_s3_has_no_key_for_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    """By workloads too for which any other file is one bad picture among others."""
+    folder = tmp_path / "/".join(["d" * 200] * 5)
+    folder.mkdir(parents=True)
+    (folder / "deep.png").touch()
+    asked = request("images", [tmp_path], None, "local", "set")
+    with pytest.raises(BadInput, match=r"its key is longer than 1,024 bytes; shorten the name"):
+        _send(StackTarget("tilery-dev-app"), asked, lambda sent: None)
+    latin = tmp_path / os.fsdecode(b"latin-\xe4.png")
+    latin.touch()
+    with pytest.raises(BadInput, match=r"'latin-\\\\udce4.png' is not valid UTF-8; rename it"):
+        request("images", [latin], None, "local", "set")
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "tab\there"])

@@ -261,6 +261,18 @@ def test_very_many_inputs_are_told_apart_by_their_versions_and_none_is_asked_for
     assert (first.fingerprint == again.fingerprint) is (first.sources[0].version == again.sources[0].version)
 
 
+def test_very_many_inputs_without_versions_are_nobody_elses(store: Store) -> None:
+    """Names and sizes may be those of other bytes, as in a bucket that keeps no versions."""
+    unpinned = []
+    for dataset in ("one", "two"):
+        given = manifest.read(store, "acme", drop(store, {}, dataset))
+        sources = [source.model_copy(update={"version": ""}) for source in given.sources]
+        unpinned.append(given.model_copy(update={"sources": sources}))
+    one, other = (sizing.fingerprint(given, sizing._pinned(given)) for given in unpinned)
+    assert one != other
+    assert one == sizing.fingerprint(unpinned[0], sizing._pinned(unpinned[0]))
+
+
 def test_what_needs_no_source_reads_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of half a million files the list has a gigabyte in memory, and these functions have half of one."""
     run_id = drop(store, {"lane": "fargate", "pause": ["merge"]})
