@@ -84,6 +84,9 @@ def test_intensities_and_colours_are_those_of_the_records(tmp_path: Path, way: b
         for name in ("x", "y", "z", "returns", "classes", "contexts", "intensity", "rgb"):
             part, held = getattr(some, name), getattr(room, name)
             assert part is None or (np.shares_memory(part, held) and np.array_equal(part, getattr(got, name)[start:stop]))
+    short = class_layer.Places.empty(700, intensity=True, rgb=coloured)  # as if the file had grown since it was planned
+    with pytest.raises(ValueError, match="room for 0 points, not for 1"):
+        list(iter_columns(store, source, file, shard, intensity=True, rgb=True, points=700, into=short))
 
 
 def test_colours_coded_in_another_way_are_left_to_records(tmp_path: Path) -> None:

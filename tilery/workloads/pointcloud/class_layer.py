@@ -130,9 +130,12 @@ def decode_places(
     """Decode positions, returns, contexts and classes of a run of layered chunks, and what else is asked for, by the kernels.
 
     `rgb` may only be asked for where there is a `colour_layer`. They are written `into` what has room for them, if given.
-    Raises `laz.Corrupt`.
+    Raises `laz.Corrupt`, and `ValueError` for less room: kernels would write beyond it.
     """
-    places = into or Places.empty(sum(points for points, _ in chunks), intensity, rgb)
+    count = sum(points for points, _ in chunks)
+    places = into or Places.empty(count, intensity, rgb)
+    if len(places.z) < count:
+        raise ValueError(f"there is room for {len(places.z):,} points, not for {count:,}")
     x, y, z, returns, contexts, classes = places.x, places.y, places.z, places.returns, places.contexts, places.classes
     grey, colours = (places.intensity if intensity else None), (places.rgb if rgb else None)
     layers, colour = laz.layer_count(vlr), colour_layer(vlr)
