@@ -1,14 +1,16 @@
 """Names of results: readable, and never the same for two pictures, whatever the sources are called.
 
 A result keeps its source's folder and stem. Where that is taken (`a.jpg` beside `a.png`, `A.jpg` beside `a.jpg`), every
-picture of the clash gets its suffix, then a hash of its name. Names that differ only in case count as equal, as they do on
-many disks. Pieces are `STEM__ROW-COLUMN`; a stem that looks like a piece's gets a hash.
+picture of the clash gets its suffix, then a hash of its name. Names that differ only in case, or in whether an accent is a sign
+of its own (as in files from a Mac), count as equal, as they do on many disks. Pieces are `STEM__ROW-COLUMN`; a stem that looks
+like a piece's gets a hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from pathlib import PurePosixPath
 
@@ -24,20 +26,25 @@ def stems(names: list[str], ending: str) -> list[str]:
     >>> stems(["north/a.jpg", "north/a.png", "south/a.jpg"], "jpg")
     ['north/a-jpg', 'north/a-png', 'south/a']
     """
-    folders = {str(parent).lower() for name in names for parent in PurePosixPath(name).parents}
+    folders = {_on_disk(str(parent)) for name in names for parent in PurePosixPath(name).parents}
     levels = [0] * len(names)
     while True:
         candidates = [_candidate(name, level) for name, level in zip(names, levels, strict=True)]
-        count = Counter(candidate.lower() for candidate in candidates)
+        count = Counter(map(_on_disk, candidates))
         clashing = [
             number
             for number, candidate in enumerate(candidates)
-            if levels[number] < 3 and (count[candidate.lower()] > 1 or f"{candidate}.{ending}".lower() in folders)
+            if levels[number] < 3 and (count[_on_disk(candidate)] > 1 or _on_disk(f"{candidate}.{ending}") in folders)
         ]
         if not clashing:
             return candidates
         for number in clashing:
             levels[number] += 1
+
+
+def _on_disk(name: str) -> str:
+    """Equal for names that are one file on some disks."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def _candidate(name: str, level: int) -> str:
