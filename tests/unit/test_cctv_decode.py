@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import av
 import numpy as np
@@ -15,6 +17,7 @@ from av.video.frame import PictureType
 from tests.data import real
 from tests.unit.cctv_video import CLOSED_GOP, OPEN_GOP, Drop, make, number_of, print_of, scene
 from tilery.workloads.cctv.clips import Clip
+from tilery.workloads.cctv.spared import MOST_CELLS, Spare
 
 HEVC = {"x265-params": "keyint=12:min-keyint=12:open-gop=1:bframes=3:log-level=none"}
 VIDEOS: dict[str, dict[str, Any]] = {
@@ -319,6 +322,27 @@ def test_pictures_that_nobody_looks_at_are_spared_and_the_others_are_what_they_w
     for place in range(0, len(whole), step):
         part = drop.decode(clip, whole[place][0], cell=fifths)
         assert [(one.clip_us, "" if one.spared else print_of(one)[1]) for one in part] == some[place:]
+
+
+def test_few_cells_are_remembered_however_long_no_key_packet_comes(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Cell:
+        number: int
+
+    alive: WeakSet[Cell] = WeakSet()
+
+    def cell(pts: int) -> Cell:
+        made = Cell(pts)
+        alive.add(made)
+        return made
+
+    path = make(tmp_path / "a.mp4", frames=MOST_CELLS + 40, options={"x264-params": "keyint=infinite:scenecut=0"})
+    most = 0
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        for _ in Spare(stream, cell)(container.demux(stream)):
+            most = max(most, len(alive))
+    assert MOST_CELLS <= most <= MOST_CELLS + 2
 
 
 def test_damage_is_where_it_was_when_pictures_are_spared(tmp_path: Path) -> None:

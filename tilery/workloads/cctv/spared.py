@@ -27,6 +27,8 @@ PROGRESSIVE = 1
 """AV_FIELD_PROGRESSIVE: no packet is half a picture."""
 MOST_PACKETS, MOST_BYTES = 500, 32 << 20
 """Held until it is known whether a look follows: more are decoded."""
+MOST_CELLS = 64
+"""Remembered: pictures are shown a few places after they are decoded. A recording may have no second key packet for days."""
 HEAD = 4096
 """Bytes of a packet in which its first slice begins, behind parameter sets and messages: else it is decoded."""
 
@@ -63,6 +65,8 @@ class Spare:
                 first.clear()
             before = first.get(cell)
             first[cell] = packet.pts if before is None else min(before, packet.pts)
+            if len(first) > MOST_CELLS:
+                del first[next(iter(first))]
             if before is None or packet.pts < before or len(held) >= MOST_PACKETS or size >= MOST_BYTES:
                 yield from self._leaned_on(held)
                 yield packet, False
