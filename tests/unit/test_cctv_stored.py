@@ -18,8 +18,10 @@ from tests.unit.cctv_video import make, scene
 from tests.unit.runs import Result, Runs
 from tilery import registry
 from tilery.outcomes import BadInput
+from tilery.store.directory import DirectoryStore
 from tilery.workloads.cctv import segment
 from tilery.workloads.cctv.dedup.__main__ import main
+from tilery.workloads.cctv.dedup.kept import keep
 from tilery.workloads.cctv.dedup.packs import Packs, prefix
 from tilery.workloads.cctv.dedup.restore import restore
 from tilery.workloads.cctv.dedup.saving import report
@@ -108,6 +110,13 @@ def test_jpeg_frames_are_stored_bit_for_bit(runs: Runs[Result], tmp_path: Path, 
     assert all((tmp_path / name).read_bytes() == path.read_bytes() for name, path in files.items())
     assert main(["acme", "restore", "another"]) == 2
     assert "nothing is stored under 'another'" in capsys.readouterr().err
+
+
+def test_frames_of_which_nobody_knows_what_they_were_are_said_to_be_such(tmp_path: Path) -> None:
+    packs = Packs(DirectoryStore(tmp_path), prefix("acme"))
+    keep(packs, "old", [np.zeros((48, 64), np.uint8)] * 3, 3 * 48 * 64)
+    with pytest.raises(BadInput, match="run the drop again"):
+        restore(packs, "old", tmp_path)
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "bgr24"])

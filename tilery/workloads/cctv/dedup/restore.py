@@ -28,7 +28,9 @@ def restore(packs: Packs, name: str, folder: Path) -> list[Path]:
     uncompressed pictures (ffplay, mpv and VLC play it) at the times they had in their clip, not turned.
     """
     recipe = read_recipe(packs, name)
-    about = recipe["about"]
+    about = recipe.get("about")
+    if not about:
+        raise BadInput(f"{name!r} was stored without what its frames were, as by versions before; run the drop again")
     if "names" not in about:
         return [_video(packs, name, about, folder)]
     paths = [_inside(folder, file) for file in about["names"]]
