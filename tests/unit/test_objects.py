@@ -12,6 +12,7 @@ from tests.data import real
 from tilery.workloads.pointcloud import classify as classification
 from tilery.workloads.pointcloud import deciding, fragments, ground, learned, objects, regions
 from tilery.workloads.pointcloud.classify import classify
+from tilery.workloads.pointcloud.features import between
 from tilery.workloads.pointcloud.fragments import Fragment
 from tilery.workloads.pointcloud.frame import Frame
 from tilery.workloads.pointcloud.grid import TileGrid, Window, tile_id, to_millimetres
@@ -393,6 +394,31 @@ def test_a_yard_above_a_wall_that_trains_cut_off_from_the_land_is_no_roof() -> N
     mm = [np.floor(values * 1000).astype(np.int64) for values in (x, y, z)]
     labels, _ = labels_of(points_of(mm[0], mm[1], mm[2].astype(np.int32)), NARROW, 500)
     assert (labels[yard & (abs(x - 45) < 30) & (y > 22)] == 2).mean() > 0.95
+
+
+@pytest.mark.parametrize("bank", [6, 30])
+def test_water_at_the_edge_of_the_points_is_the_same_where_that_is_the_edge_of_a_tile(bank: int) -> None:
+    """No tile looks at the cells beyond, which lie level with the water: it may go on there, and no bank is seen."""
+    random = np.random.default_rng(3)
+    x, y = random.uniform(0, 40, (2, 40 * 40 * 6))
+    dry = (y > 40 - bank) | ((bank > 6) & ((abs(x - 20) > 14) | (y < 3)))
+    z = np.where(dry, 3.0, 0.0) + random.normal(0, 0.005, len(x))
+    mm = [np.floor(values * 1000).astype(np.int64) for values in (x, y, z)]
+    points = points_of(mm[0], mm[1], mm[2].astype(np.int32))
+    rules = NARROW.model_copy(update={"objects": ObjectOptions(water_m2=100)})
+    labels, counts = labels_of(points, rules, 80, (-20, -20))
+    assert (labels == 9).any() == (bank > 6)
+    cut, cut_counts = labels_of(points, rules, 20)
+    assert np.flatnonzero(cut != labels).tolist() == []
+    assert cut_counts == counts
+
+
+def test_cells_between_others() -> None:
+    there = np.zeros((7, 9), bool)
+    there[3, [1, 5, 8]] = there[6, 7] = True
+    found = between(there, 2)
+    assert np.argwhere(found & ~there).tolist() == [[3, 3], [3, 6], [3, 7]]
+    assert (found[there]).all()
 
 
 def test_a_level_roof_that_might_be_water_is_decided_once_in_any_tiles() -> None:

@@ -214,6 +214,22 @@ def around(values: Any, reach: int) -> Any:
     return total
 
 
+def between(there: Any, reach: int) -> Any:
+    """Those cells (bool), and the ones that have such cells within `reach` on two opposite sides.
+
+    Of cells with points: others may lie in a tile without any, which nobody looks at, so that what is added up over them would
+    depend on the tiles. Of two points so near on both sides one is in the same tile, if that has 2 `reach` cells a side.
+    """
+    found = there.copy()
+    for axis in (0, 1):
+        line, before, after = (raster.swapaxes(0, axis) for raster in (there, there.copy(), there.copy()))
+        for step in range(1, min(reach, len(line) - 1) + 1):
+            before[step:] |= line[:-step]
+            after[:-step] |= line[step:]
+        found |= (before & after).swapaxes(0, axis)
+    return found
+
+
 def extreme(better: Any, values: Any, reach: int) -> Any:
     """Maximum or minimum (`better`, of two arrays) over the square of cells within `reach`."""
     kernels = kernels_for(values) if values.dtype in (np.int32, np.int64) else None

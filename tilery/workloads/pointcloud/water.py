@@ -24,7 +24,7 @@ from tilery.workloads.pointcloud import water_kernels
 from tilery.workloads.pointcloud.array_module import module_of, to_host
 from tilery.workloads.pointcloud.candidates import WATER, Candidates, beside, inside, spread
 from tilery.workloads.pointcloud.compiled import kernels_for
-from tilery.workloads.pointcloud.features import around, extreme
+from tilery.workloads.pointcloud.features import around, between, extreme
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.options import ObjectOptions
 
@@ -73,7 +73,7 @@ def water_cells(
     # The lowest level around, and nothing where levels meet: what lies beyond a low bank, level as well, is another region.
     level = extreme(xp.minimum, _levels(terrain, known, lowest, rough), RADIUS)
     carried = _carried(terrain, lowest, level)
-    there = (carried > -HIGH) & (extreme(xp.maximum, carried, 1) - level <= NEAR_MM)
+    there = between(count > 0, RADIUS) & (carried > -HIGH) & (extreme(xp.maximum, carried, 1) - level <= NEAR_MM)
     part = ring.inside(window)
     found = Candidates.of(WATER, there[part], level[part] + lowest, FALL_MM)
     found = replace(found, sums=_weighed(found, count, terrain, window, core, ring))

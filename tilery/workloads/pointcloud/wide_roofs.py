@@ -17,7 +17,7 @@ import numpy as np
 
 from tilery.workloads.pointcloud.array_module import module_of, to_host
 from tilery.workloads.pointcloud.candidates import WIDE, Candidates, beside, inside, spread
-from tilery.workloads.pointcloud.features import around, extreme
+from tilery.workloads.pointcloud.features import around, between, extreme
 from tilery.workloads.pointcloud.grid import MM_PER_M, VOID, Window
 from tilery.workloads.pointcloud.options import ObjectOptions
 
@@ -45,7 +45,9 @@ ABOVE_MM, PARAPET_MM = 1_000, 1_500
 FURTHEST = 1 << 40
 BESIDE = 2
 """Cells from a roof within which its edge and its walls may have points."""
-REACH = 1 + 1 + FAR + 1
+AMID = 3
+"""Cells with ground lie so near on two opposite sides of one without."""
+REACH = AMID + FAR
 """Cells around the ring that decide."""
 
 
@@ -69,7 +71,7 @@ def wide_roofs(
 
 
 def level_cells(ground_count: Any, terrain: Any) -> Any:
-    """Cells (bool) on or beside ground without a step in the 3 x 3 cells around.
+    """Cells (bool) on ground, or beside and amid it, without a step in the 3 x 3 cells around.
 
     ground_count: ground points of each cell; terrain: its heights (int32 mm, `VOID` where unknown).
     """
@@ -77,7 +79,8 @@ def level_cells(ground_count: Any, terrain: Any) -> Any:
     known = terrain != VOID
     highest = extreme(xp.maximum, xp.where(known, terrain, -VOID), 1)
     lowest = extreme(xp.minimum, terrain, 1)  # the void is the largest height
-    return known & (around(ground_count > 0, 1) > 0) & (highest.astype(xp.int64) - lowest <= STEP_MM)
+    amid = (around(ground_count > 0, 1) > 0) & between(ground_count > 0, AMID)
+    return known & amid & (highest.astype(xp.int64) - lowest <= STEP_MM)
 
 
 def _outline(found: Candidates, there: Any, terrain: Any, window: Window, core: Window, ring: Window) -> dict[str, Any]:
