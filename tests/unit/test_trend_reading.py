@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tilery.options import parse
 from tilery.outcomes import BadInput
-from tilery.workloads.trend import expression, names, plan
+from tilery.run import Source
+from tilery.store.directory import DirectoryStore
+from tilery.workloads.trend import expression, headers, names, plan
 from tilery.workloads.trend.options import TrendOptions
 
 
@@ -125,3 +130,16 @@ def test_amounts_are_read_as_people_write_them(text: str, count: float) -> None:
 def test_an_amount_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="not an amount"):
         plan.read_bytes(text)
+
+
+@pytest.mark.parametrize("bands", ["red", ["red"], {"name": "red"}, [["red"]], [None], 4, [], None])
+def test_bands_of_a_stac_item_that_are_no_bands_say_nothing(tmp_path: Path, bands: Any) -> None:
+    asset = {"href": "a.tif", "eo:bands": bands, "raster:bands": bands, "bands": bands, "raster:scale": 0.5}
+    item = {"id": "one", "properties": {"datetime": "2020-01-02T00:00:00Z"}, "assets": {"data": asset}}
+    store = DirectoryStore(tmp_path)
+    store.put("drop/a/trend/s/item.json", json.dumps(item).encode())
+    source = Source(
+        name="item.json", key="drop/a/trend/s/item.json", size=1, version=store.head("drop/a/trend/s/item.json").version
+    )
+    found = headers.asset_of(headers.read_items(store, [source]), "a.tif")
+    assert found == headers.Asset("one", date(2020, 1, 2), "data", (0.5, 0.0))

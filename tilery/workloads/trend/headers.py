@@ -138,7 +138,7 @@ def read_items(store: Store, sources: Sequence[Source]) -> Assets:
             for item in _items(store, source):
                 day = _item_date(item)
                 for key, asset in item.get("assets", {}).items():
-                    bands = asset.get("eo:bands") or asset.get("bands") or [{}]
+                    bands = _bands(asset, "eo:bands")
                     band = str(bands[0].get("common_name") or bands[0].get("eo:common_name") or key) if len(bands) == 1 else ""
                     path = posixpath.normpath(posixpath.join(posixpath.dirname(source.name), str(asset.get("href", ""))))
                     told = assets.setdefault(posixpath.basename(path), {})
@@ -148,12 +148,18 @@ def read_items(store: Store, sources: Sequence[Source]) -> Assets:
 
 def _scaling(asset: Mapping[str, Any]) -> tuple[float, float] | None:
     """Scale and offset of a file of one band: `raster:bands`, or `raster:scale` there or in `bands`."""
-    listed = asset.get("raster:bands") or asset.get("bands") or [{}]
-    said = {**asset, **listed[0]} if len(listed) == 1 and isinstance(listed[0], dict) else asset
+    listed = _bands(asset, "raster:bands")
+    said = {**asset, **listed[0]} if len(listed) == 1 else asset
     found = [said.get(name, said.get(f"raster:{name}")) for name in ("scale", "offset")]
     numbers = [float(one) if isinstance(one, int | float) else None for one in found]
     scale, offset = numbers
     return None if scale is None and offset is None else (1.0 if scale is None else scale, offset or 0.0)
+
+
+def _bands(asset: Mapping[str, Any], extension: str) -> list[dict[str, Any]]:
+    """What an asset says of its bands, by an extension of STAC 1.0 or as STAC 1.1 does; one that says nothing has one band."""
+    listed = asset.get(extension) or asset.get("bands")
+    return [band if isinstance(band, dict) else {} for band in listed] if isinstance(listed, list) and listed else [{}]
 
 
 def asset_of(assets: Assets, name: str) -> Asset | None:
